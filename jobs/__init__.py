@@ -1,0 +1,1 @@
+"""What people run: plain user code, found by name at run time."""
