@@ -60,7 +60,11 @@ class Refused(RunnerError):
 
 
 class CycleFound(Refused):
-    """Tasks of one batch wait for each other. The message names the cycle."""
+    """Tasks wait for each other. The message names the cycle; `cycle` has its ids, the first one repeated last."""
+
+    def __init__(self, message: str, cycle: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.cycle = cycle
 
 
 class Conflict(Refused):

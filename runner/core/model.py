@@ -120,6 +120,7 @@ class Proposal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     submitted: bool = False
     depth: int = 0
     staged: str | None = None  # name in tmp/ of a whole job file that holds exactly this, `after` included
+    handed: str | None = None  # name in inbox/ of the file it came with: its history is kept
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -157,6 +158,7 @@ class Recovered(Struct, frozen=True):
     statuses: Mapping[str, Status]
     unfinished: Iterable[Stored]
     owners: Mapping[str, str] = {}  # output path -> id, for outputs that are not the first of their job
+    revivable: frozenset[str] = frozenset()  # cancelled as superseded or gone: until found again
 
 
 class Submitted(Struct, frozen=True):
@@ -164,6 +166,7 @@ class Submitted(Struct, frozen=True):
 
     batch: list[Proposal]
     by_name: bool = False  # a person named these: what was cancelled comes back, what failed is tried again
+    returned: frozenset[str] = frozenset()  # their files were moved back into inbox/, out of their status folder
 
 
 class Slots(Struct, frozen=True):
@@ -186,7 +189,6 @@ class Finished(Struct, frozen=True, kw_only=True):
     deliver: tuple[tuple[str, str], ...] = ()  # (staging path, final path)
     trash: tuple[str, ...] = ()  # outputs that became absent
     children: list[Proposal] | None = None  # None: its class finds none
-    changed: bool = True
 
 
 class Failed(Struct, frozen=True, kw_only=True):
@@ -247,8 +249,8 @@ class Ticked(Struct, frozen=True):
     """Time went by."""
 
 
-class Exhausted(Struct, frozen=True):
-    """A dead worker's job has no retries left, or may be tried again at `retry_at`: the shell read its history."""
+class Counted(Struct, frozen=True):
+    """The answer to Count: `attempt` is to be charged; the job may be tried again at `retry_at`, or (None) is lost."""
 
     id: str
     attempt: Attempt
@@ -269,7 +271,7 @@ Event: TypeAlias = (
     | Retried
     | Cancelled
     | Ticked
-    | Exhausted
+    | Counted
 )
 
 # -------------------------------------------------------------------------------------------------------- commands
@@ -347,14 +349,14 @@ class Judge(Struct, frozen=True):
 
 
 class Walk(Struct, frozen=True):
-    """Read these job files and propose them again (Submitted), as found by `finder`."""
+    """Read the job files that `finder` found last time, and propose them again: answer with Asked."""
 
     ids: tuple[str, ...]
     finder: str
 
 
 class Count(Struct, frozen=True):
-    """A job's worker died under it: append the attempt, see whether retries are left, answer with Exhausted."""
+    """A job's worker died under it: append the attempt, see whether retries are left, answer with Counted."""
 
     id: str
     attempt: Attempt

@@ -1,0 +1,196 @@
+"""Where every job stands in this run, and the few ways in which that changes.
+
+Theory of operation. Every job that a run deals with is a node, open until it is settled: done (and, if it was done
+before, found up to date), failed, blocked or cancelled. The forest releases a node when all it comes after are settled,
+with or without success, and `release` then looks at the facts: still something open (an edge gained later, a job that
+is tried again)? wait for that. Something hopeless? blocked, which settles it and releases the next. Done before? it is
+judged now. Otherwise it is ready, once its inputs have a maker and its time has come. So failure and success travel by
+one mechanism, and whatever changed behind the forest's back is caught at the release.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from runner.core.graph import Forest
+from runner.core.ledger import Ledger, Node, Phase
+from runner.core.model import Change, Command, Judge, Move, Need, Status, Step, transition
+from runner.core.queue import Override, ReadyQueue
+
+
+class Board:
+    """The ledger, the forest and the queues, kept in step. Commands pile up in `out`."""
+
+    def __init__(self, overrides: Sequence[Override] = ()) -> None:
+        self.now = 0.0
+        self.out: list[Command] = []
+        self.ledger = Ledger()
+        self.forest = Forest()
+        self.ready = ReadyQueue(overrides)
+        self.asks: deque[str] = deque()
+        self.suspects: deque[str] = deque()
+        self.phases: Counter[Phase] = Counter()
+        self.wanted: dict[str, set[str]] = {}  # path -> jobs that lack it
+        self._missing: dict[str, tuple[Need, ...]] = {}  # job -> what it lacks
+        self._delayed: list[tuple[float, str]] = []
+        self._blocked: set[str] = set()
+        self._settled: deque[str] = deque()
+        self._settling = False
+
+    def move(
+        self, node: Node, step: Step, *, record: str | None = None, change: Change | None = None, why: str = ""
+    ) -> None:
+        """The one place where a job changes its status."""
+        target = transition(node.id, node.status, step)
+        self.out.append(Move(node.id, node.status, target, step, record, change, why))
+        node.status = target
+
+    def phase(self, node: Node, phase: Phase) -> None:
+        """The one place where a node changes its phase."""
+        if node.phase is Phase.READY:
+            self.ready.withdraw(node.id)
+        self.phases[node.phase] -= 1
+        self.phases[phase] += 1
+        node.phase = phase
+
+    def track(self, node: Node, outputs: tuple[str, ...] = ()) -> None:
+        """Put a node in the ledger, in place of what stood there."""
+        old = self.ledger.node(node.id)
+        if old is not None:
+            self._drop(old)
+        self.phases[node.phase] += 1
+        self.ledger.add(node, outputs)
+
+    def forget(self, id: str) -> None:
+        """Its file has left the status folders; who waits for it goes on when it is settled anew."""
+        node = self.ledger.node(id)
+        if node is not None:
+            self._drop(node)
+        self.ledger.forget(id)
+
+    def _drop(self, node: Node) -> None:
+        if node.phase is Phase.READY:
+            self.ready.withdraw(node.id)
+        self.supply(node.id)
+        self._blocked.discard(node.id)
+        self.phases[node.phase] -= 1
+
+    def settle(self, node: Node) -> None:
+        """Through for this run. Iterative: a chain of a thousand blocked jobs must not recurse a thousand deep."""
+        self.phase(node, Phase.SETTLED)
+        self.supply(node.id)
+        if node.status is Status.BLOCKED:
+            self._blocked.add(node.id)
+        self._settled.append(node.id)
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            while self._settled:
+                for id in self.forest.settle(self._settled.popleft()):
+                    self.release(self.ledger[id])
+        finally:
+            self._settling = False
+
+    def waits(self, nodes: Iterable[Node]) -> dict[str, list[str]]:
+        """A batch as the forest takes it: what is settled needs no waiting for."""
+        batch = list(nodes)
+        inside = {node.id for node in batch}
+        is_open = self.ledger.is_open
+        return {node.id: [id for id in node.after if id in inside or is_open(id)] for node in batch}
+
+    def plant(self, nodes: Iterable[Node]) -> None:
+        """Put nodes into the forest; what waits for nothing is released. Raises CycleFound, with nothing changed."""
+        for id in self.forest.plant(self.waits(nodes)):
+            self.release(self.ledger[id])
+
+    def release(self, node: Node) -> None:
+        """All it came after are settled, as far as the forest knows: look at the facts."""
+        if node.phase is not Phase.WAITING:
+            return
+        if any(self.ledger.is_open(id) for id in node.after):
+            self.plant([node])
+            return
+        hopeless = None if node.all_done else self.ledger.hopeless(node.after)
+        if node.status is Status.DONE:
+            if hopeless is not None:  # done jobs stay done when an upstream job fails tonight
+                self.settle(node)
+            else:
+                self.phase(node, Phase.JUDGING)
+                self.out.append(Judge(node.id))
+        elif hopeless is not None:
+            if node.status is not Status.BLOCKED:
+                self.move(node, Step.BLOCK, why=f"{hopeless} is {self.ledger.status(hopeless) or 'not there'}")
+            self.settle(node)
+        else:
+            if node.status is Status.BLOCKED:
+                self.move(node, Step.UNBLOCK)
+                node.reached = True
+            if node.id in self._missing and not node.last_call:
+                self.phase(node, Phase.HELD)
+            else:
+                self.enqueue(node)
+
+    def enqueue(self, node: Node) -> None:
+        """It may start, at its time and in its turn."""
+        if node.not_before is not None and node.not_before > self.now:
+            self.phase(node, Phase.DELAYED)
+            heapq.heappush(self._delayed, (node.not_before, node.id))
+            return
+        self.phase(node, Phase.READY)
+        if node.suspect:
+            self.suspects.append(node.id)
+        else:
+            self.ready.push(node.id, node.priority, node.limits)
+
+    def wake(self) -> None:
+        """Queue the delayed jobs whose time has come."""
+        while self._delayed and self._delayed[0][0] <= self.now:
+            not_before, id = heapq.heappop(self._delayed)
+            node = self.ledger.node(id)
+            if node is not None and node.phase is Phase.DELAYED and node.not_before == not_before:
+                self.enqueue(node)
+
+    def next_time(self) -> float | None:
+        """When the next retry or rate comes due, in seconds since the epoch."""
+        times = [self._delayed[0][0]] if self._delayed else []
+        rate = self.ready.next_start()
+        return min([*times, rate] if rate is not None else times, default=None)
+
+    def lack(self, id: str, needs: tuple[Need, ...]) -> None:
+        """The job has Inputs that nobody makes yet."""
+        self._missing[id] = needs
+        for need in needs:
+            self.wanted.setdefault(need.path, set()).add(id)
+
+    def supply(self, id: str, path: str | None = None) -> None:
+        """Somebody makes `path` for the job now (None: it no longer matters)."""
+        needs = self._missing.pop(id, ())
+        left = tuple(need for need in needs if path is not None and need.path != path)
+        for need in needs:
+            if need not in left:
+                waiting = self.wanted[need.path]
+                waiting.discard(id)
+                if not waiting:
+                    del self.wanted[need.path]
+        if left:
+            self._missing[id] = left
+
+    def revive(self) -> None:
+        """What was blocked, and comes after jobs that are open again, waits again."""
+        revived: list[Node] = []
+        while True:
+            blocked = [self.ledger[id] for id in sorted(self._blocked)]
+            nodes = [node for node in blocked if any(self.ledger.is_open(id) for id in node.after)]
+            if not nodes:
+                break
+            for node in nodes:
+                self._blocked.discard(node.id)
+                self.phase(node, Phase.WAITING)
+                self.move(node, Step.UNBLOCK, why="what blocked it is tried again")
+                node.reached = True
+            revived += nodes
+        if revived:
+            self.plant(revived)

@@ -1,0 +1,342 @@
+"""The scheduler's rules: an event in, one change of the board, commands out.
+
+The commands of one event are carried out in the order given, before those of the next: children are created before
+their parent is moved, a move is on disk before its job is launched. What happens to a job once all it waits for is
+settled is told in `board.py`; what happens to a proposal in `admission.py`.
+
+It must not read a clock, a disk or chance: `now` is passed in. Only `Submitted` may raise (Refused, nothing changed).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runner.core.board import Board
+from runner.core.intake import Intake
+from runner.core.ledger import Node, Phase
+from runner.core.model import (
+    UNFINISHED,
+    Asked,
+    Attempt,
+    Cancelled,
+    Change,
+    Command,
+    Count,
+    Counted,
+    Deliver,
+    Discard,
+    Event,
+    Failed,
+    Finished,
+    Judged,
+    Lacked,
+    Launch,
+    Need,
+    Recovered,
+    Retried,
+    Returned,
+    Slots,
+    Status,
+    Step,
+    Submitted,
+    Ticked,
+    Walk,
+    WorkerLost,
+)
+from runner.core.queue import Override
+from runner.errors import CycleFound, Refused
+
+_INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
+_IDLE = (Phase.WAITING, Phase.HELD, Phase.SETTLED)
+
+
+class Engine:
+    """One run over one state. `handle` is the only way in."""
+
+    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = ()) -> None:
+        self._board = Board(overrides)
+        self._intake = Intake(self._board, resuming=resuming)
+        self.ledger = self._board.ledger
+        self.forest = self._board.forest
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """What is to be done about `event`, in order. `now` in seconds since the epoch."""
+        self._board.now = now
+        self._board.out = []
+        _HANDLERS[type(event)](self, event)
+        return self._board.out
+
+    # ------------------------------------------------------------------------------------------ what the shell asks
+
+    @property
+    def finished(self) -> bool:
+        """Whether every job this run deals with is settled."""
+        phases = self._board.phases
+        return phases.total() == phases[Phase.SETTLED]
+
+    @property
+    def busy(self) -> int:
+        """How many jobs are with a worker."""
+        return self._board.phases[Phase.BUSY]
+
+    @property
+    def claimable(self) -> int:
+        """How many jobs are ready to be handed to a worker, limits apart."""
+        return len(self._board.ready) + len(self._board.asks) + len(self._board.suspects)
+
+    def next_time(self) -> float | None:
+        """When the next retry or rate comes due, in seconds since the epoch."""
+        return self._board.next_time()
+
+    def tally(self) -> Counter[Status]:
+        """How many of the jobs that this run reached stand in which status."""
+        return Counter(node.status for node in self.ledger.nodes() if node.reached)
+
+    # --------------------------------------------------------------------------------------------------- beginnings
+
+    def _recovered(self, event: Recovered) -> None:
+        board = self._board
+        self.ledger.load(event.statuses, event.owners, event.revivable)
+        nodes = []
+        for item in event.unfinished:
+            node = Node(item, item.status, item.after)
+            node.not_before = item.not_before
+            node.reached = item.status is not Status.BLOCKED
+            board.track(node, item.outputs)
+            if item.finished:
+                board.move(node, Step.FINISH, why="it lacked only its last rename")
+                board.settle(node)
+                continue
+            if item.status is Status.RUNNING:
+                board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
+            if item.problem is not None and node.status is Status.PENDING:
+                self._fail(node, item.problem)
+            else:
+                nodes.append(node)
+        while True:
+            try:
+                board.plant(nodes)
+            except CycleFound as error:  # edited by hand: the runner admits no cycle
+                stuck = set(error.cycle)
+                for node in nodes:
+                    if node.id in stuck:
+                        if node.status is Status.BLOCKED:
+                            board.move(node, Step.UNBLOCK)
+                        self._fail(node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
+                nodes = [node for node in nodes if node.id not in stuck]
+            else:
+                break
+        for node in nodes:  # what is blocked by nothing any more, but has to wait
+            if node.status is Status.BLOCKED and node.phase is Phase.WAITING:
+                board.move(node, Step.UNBLOCK)
+                node.reached = True
+
+    def _submitted(self, event: Submitted) -> None:
+        for id in event.returned:
+            self._board.forget(id)
+        self._intake.admit(event.batch, by_name=event.by_name)
+
+    def _slots(self, event: Slots) -> None:
+        board, free = self._board, event.free
+        board.wake()
+        while free > 0 and board.asks:
+            id = board.asks.popleft()
+            if self.ledger[id].phase is Phase.ASKING:
+                board.phase(self.ledger[id], Phase.BUSY)
+                board.out.append(Launch(id, ask=True))
+                free -= 1
+        while free > 0 and board.suspects:
+            node = self.ledger[board.suspects.popleft()]
+            if node.phase is Phase.READY and node.suspect:
+                self._claim(node, alone=True)
+                free -= 1
+        while free > 0:
+            claimed = board.ready.pop(board.now)
+            if claimed is None:
+                break
+            self._claim(self.ledger[claimed], alone=False)
+            free -= 1
+        if free > 0 and not board.out:
+            self._last_call()
+
+    def _claim(self, node: Node, *, alone: bool) -> None:
+        self._board.phase(node, Phase.BUSY)
+        self._board.move(node, Step.CLAIM)
+        self._board.out.append(Launch(node.id, alone=alone))
+
+    def _last_call(self) -> None:
+        """Nothing else can run: held jobs are given to workers, who fail them or go on without the input."""
+        phases = self._board.phases
+        if not phases[Phase.HELD] or any(n for phase, n in phases.items() if phase not in _IDLE):
+            return
+        for node in list(self.ledger.nodes()):
+            if node.phase is Phase.HELD:
+                node.last_call = True
+                self._board.enqueue(node)
+        self._slots(Slots(len(self._board.ready)))
+
+    def _ticked(self, event: Ticked) -> None:
+        self._board.wake()
+
+    # ----------------------------------------------------------------------------------------------------- outcomes
+
+    def _returned(self, event: Returned) -> None:
+        node = self.ledger[event.id]
+        if node.status is Status.RUNNING and not node.suspect:
+            self._board.ready.release(node.limits)
+
+    def _finished(self, event: Finished) -> None:
+        board, node = self._board, self.ledger[event.id]
+        if event.deliver or event.trash:
+            board.out.append(Deliver(event.id, event.deliver, event.trash))
+        if event.children:
+            try:
+                self._intake.admit(event.children)
+            except Refused as refused:
+                staged = tuple(child.staged for child in event.children if child.staged)
+                board.out.append(Discard((event.record, *staged)))
+                self._fail(node, Attempt(outcome="published", type=type(refused).__name__, message=str(refused)))
+                return
+        board.move(node, Step.FINISH, record=event.record)
+        node.suspect = False
+        if node.rejudge:
+            node.rejudge = False
+            board.phase(node, Phase.WAITING)
+            board.release(node)
+        else:
+            board.settle(node)
+
+    def _failed(self, event: Failed) -> None:
+        node = self.ledger[event.id]
+        node.suspect = False
+        if event.retry_at is None:
+            self._board.move(node, Step.FAIL, record=event.record)
+            self._board.settle(node)
+        else:
+            self._requeue(node, not_before=event.retry_at, record=event.record)
+
+    def _lacked(self, event: Lacked) -> None:
+        board, node = self._board, self.ledger[event.id]
+        if node.last_call:
+            made_by = self.ledger.maker(event.paths[0])
+            reason = f"{made_by} did not make it" if made_by else "nobody makes it, and it is not there"
+            message = f"input {event.paths[0]}: {reason}"
+            self._fail(node, Attempt(outcome="failed", type="MissingInput", message=message))
+        elif (hopeless := self.ledger.hopeless(node.after)) is not None:
+            board.move(
+                node, Step.BLOCK, why=f"{hopeless} is {self.ledger.status(hopeless)}, {event.paths[0]} is not there"
+            )
+            board.settle(node)
+        else:
+            board.move(node, Step.REQUEUE, why=f"nobody makes {event.paths[0]} yet")
+            board.lack(node.id, tuple(Need(path) for path in event.paths))
+            board.phase(node, Phase.HELD)
+
+    def _worker_lost(self, event: WorkerLost) -> None:
+        charged = set(event.guilty)
+        if not charged and event.outcome != "interrupted" and len(event.begun) == 1:
+            charged = set(event.begun)
+        for id in (*event.begun, *event.waiting):
+            node = self.ledger[id]
+            if node.status is Status.DONE:  # it was only asked for its children
+                self._expire(node, f"its worker {event.message} when it was asked for its children")
+            elif id in charged:
+                attempt = Attempt(outcome=event.outcome, type="WorkerLost", message=event.message)
+                self._board.out.append(Count(id, attempt))
+            else:
+                begun = id in event.begun
+                node.suspect = node.suspect or (begun and not charged and event.outcome != "interrupted")
+                note = Attempt(outcome="interrupted", type="Interrupted", message=event.message) if begun else None
+                self._requeue(node, not_before=node.not_before, note=note)
+
+    def _counted(self, event: Counted) -> None:
+        node = self.ledger[event.id]
+        if event.retry_at is None:
+            self._fail(node, event.attempt)
+        else:
+            self._requeue(node, not_before=event.retry_at, note=event.attempt)
+
+    def _requeue(
+        self, node: Node, *, not_before: float | None, record: str | None = None, note: Attempt | None = None
+    ) -> None:
+        node.not_before = not_before
+        change = Change(attempt=note, not_before=not_before) if note is not None else None
+        self._board.move(node, Step.REQUEUE, record=record, change=change, why=note.message if note else "")
+        self._board.enqueue(node)
+
+    def _fail(self, node: Node, attempt: Attempt) -> None:
+        self._board.move(node, Step.FAIL, change=Change(attempt=attempt), why=attempt.message)
+        self._board.settle(node)
+
+    # ---------------------------------------------------------------------------------------------- what was done once
+
+    def _judged(self, event: Judged) -> None:
+        node = self.ledger[event.id]
+        if node.phase is not Phase.JUDGING:  # cancelled or superseded meanwhile
+            return
+        if event.reason is not None:
+            self._expire(node, event.reason)
+        elif event.asks:
+            self._board.phase(node, Phase.ASKING)
+            self._board.asks.append(node.id)
+        elif event.found:
+            self._board.phase(node, Phase.ASKING)
+            self._board.out.append(Walk(event.found, node.id))
+        else:
+            self._board.settle(node)
+
+    def _asked(self, event: Asked) -> None:
+        node = self.ledger[event.id]
+        if node.phase not in (Phase.ASKING, Phase.BUSY):  # cancelled or superseded meanwhile
+            return
+        if event.error is not None:
+            self._expire(node, event.error)
+            return
+        try:
+            self._intake.admit(event.children)
+        except Refused as refused:
+            self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
+            self._expire(node, str(refused))
+        else:
+            self._board.settle(node)
+
+    def _expire(self, node: Node, reason: str) -> None:
+        node.not_before = None
+        self._board.move(node, Step.EXPIRE, change=Change(reset_retries=True), why=reason)
+        self._board.enqueue(node)
+
+    # ------------------------------------------------------------------------------------------------ a person's wish
+
+    def _retried(self, event: Retried) -> None:
+        board = self._board
+        for id in event.ids:
+            node = self.ledger.node(id)
+            if node is not None and node.phase is Phase.DELAYED:
+                node.not_before = None
+                board.enqueue(node)
+
+    def _cancelled(self, event: Cancelled) -> None:
+        for id in event.ids:
+            node = self.ledger.node(id)
+            if node is not None and node.status in UNFINISHED | {Status.FAILED} and node.phase is not Phase.BUSY:
+                self._intake.cancel(node, Attempt(outcome="cancelled", type="Cancelled", message="by a person"))
+
+
+_HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
+    Recovered: Engine._recovered,
+    Submitted: Engine._submitted,
+    Slots: Engine._slots,
+    Returned: Engine._returned,
+    Finished: Engine._finished,
+    Failed: Engine._failed,
+    Lacked: Engine._lacked,
+    WorkerLost: Engine._worker_lost,
+    Judged: Engine._judged,
+    Asked: Engine._asked,
+    Retried: Engine._retried,
+    Cancelled: Engine._cancelled,
+    Ticked: Engine._ticked,
+    Counted: Engine._counted,
+}

@@ -1,0 +1,158 @@
+"""What the engine knows of every job: its status, and for those it deals with, the rest.
+
+A job that no event of this run has touched is a bare Status: a million done jobs cost a million names and no more.
+The ledger answers questions; it changes nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from hashlib import sha256
+
+from runner.core.model import HOPELESS, Limit, Proposal, Status, Stored
+
+NO_LIMITS: Mapping[str, Limit] = {}
+
+
+class Phase(Enum):
+    """Where an unsettled job stands within its status."""
+
+    WAITING = "for the jobs it comes after"
+    HELD = "for somebody who makes its inputs"
+    DELAYED = "for a time"
+    READY = "for a worker"
+    BUSY = "with a worker"
+    JUDGING = "being compared with its record"
+    ASKING = "being asked for its children"
+    SETTLED = "nothing more to do in this run"
+
+
+class Node:
+    """A job that this run deals with. Changed by the engine alone."""
+
+    __slots__ = (
+        "after",
+        "all_done",
+        "depth",
+        "fingerprint",
+        "found_by",
+        "id",
+        "last_call",
+        "limits",
+        "not_before",
+        "phase",
+        "priority",
+        "proposed",
+        "reached",
+        "rejudge",
+        "status",
+        "suspect",
+    )
+
+    def __init__(self, item: Proposal | Stored, status: Status, after: tuple[str, ...]) -> None:
+        self.id = item.id
+        self.status = status
+        self.phase = Phase.WAITING
+        self.after = after
+        self.limits = item.limits or NO_LIMITS
+        self.priority = item.priority
+        self.all_done = item.all_done
+        self.fingerprint = item.fingerprint
+        self.depth = item.depth
+        self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
+        self.not_before: float | None = None
+        self.proposed = False  # somebody in this run said what it is to be
+        self.reached = False  # it counts for this run's exit code
+        self.rejudge = False  # it was proposed anew while a worker had it
+        self.suspect = False  # a worker died that had it and others
+        self.last_call = False  # nobody will make its inputs any more
+
+    @property
+    def open(self) -> bool:
+        """Whether jobs that come after it have to wait."""
+        return self.phase is not Phase.SETTLED
+
+
+class Ledger:
+    """Every id with its status; nodes for those that matter now; who owns which output."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Node | Status] = {}
+        self._names: set[str] = set()
+        self._owners: dict[str, str] = {}
+        self.revivable: frozenset[str] = frozenset()
+
+    def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: frozenset[str]) -> None:
+        """Take over what recovery found."""
+        self._known.update(statuses)
+        self._names.update(id.rpartition("-")[0] for id in statuses)
+        self._owners.update(owners)
+        self.revivable = revivable
+
+    def status(self, id: str) -> Status | None:
+        known = self._known.get(id)
+        return known.status if isinstance(known, Node) else known
+
+    def node(self, id: str) -> Node | None:
+        known = self._known.get(id)
+        return known if isinstance(known, Node) else None
+
+    def __getitem__(self, id: str) -> Node:
+        known = self._known[id]
+        if not isinstance(known, Node):
+            raise KeyError(id)
+        return known
+
+    def nodes(self) -> Iterator[Node]:
+        return (known for known in self._known.values() if isinstance(known, Node))
+
+    def add(self, node: Node, outputs: tuple[str, ...]) -> None:
+        self._known[node.id] = node
+        self._names.add(node.id.rpartition("-")[0])
+        for path in outputs[1:]:
+            self._owners[path] = node.id
+
+    def forget(self, id: str) -> None:
+        """Its file left the status folders."""
+        self._known.pop(id, None)
+
+    def is_open(self, id: str) -> bool:
+        known = self._known.get(id)
+        return isinstance(known, Node) and known.phase is not Phase.SETTLED
+
+    def hopeless(self, after: Iterable[str]) -> str | None:
+        """The first of these that will not succeed: failed, blocked, cancelled, in quarantine, or nowhere."""
+        for id in after:
+            status = self.status(id)
+            if status is None or status in HOPELESS:
+                return id
+        return None
+
+    def owners(self, path: str) -> Iterator[str]:
+        """The jobs that have `path` as an Output, in whatever status.
+
+        An id ends in the hash of its job's first output, so names alone answer for those.
+        """
+        digest = output_hash(path)
+        for name in self._names:
+            id = f"{name}-{digest}"
+            if id in self._known:
+                yield id
+        owner = self._owners.get(path)
+        if owner is not None and owner in self._known:
+            yield owner
+
+    def maker(self, path: str) -> str | None:
+        """The job to wait for when `path` is wanted: the owner that is not cancelled, if there is one."""
+        found = None
+        for id in self.owners(path):
+            if self.status(id) is not Status.CANCELLED:
+                return id
+            found = id
+        return found
+
+
+def output_hash(path: str) -> str:
+    """The 16 hex digits in the id of the job whose first Output is `path`."""
+    return sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,55 @@
+"""Small rules with numbers in them: backoff, how often to put off, how far to grow. Pure."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+MAX_BACKOFF = 3600.0
+"""Seconds; no retry waits longer."""
+
+MAX_PUT_OFFS = 20
+"""How often a job may raise RetryLater before it counts as a failure."""
+
+MAX_PUT_OFF_TIME = 24 * 3600.0
+"""Seconds; how long a job may go on raising RetryLater before it counts as a failure."""
+
+MAX_DEPTH = 1_000
+"""How many jobs may have found each other in a row."""
+
+MAX_CHILDREN = 1_000_000
+"""How many jobs one job may find."""
+
+MAX_JOBS = 10_000_000
+"""How many jobs one run may admit."""
+
+KEPT_ATTEMPTS = 20
+"""How many old attempts a job file keeps, besides those that still count."""
+
+CHARGED = frozenset({"failed", "died", "timeout"})
+"""Outcomes of an attempt that use up a retry."""
+
+
+def backoff(id: str, failures: int, base: float) -> float:
+    """Seconds to wait after the `failures`-th failure: `base` doubled each time, +-25 % by a hash of the id.
+
+    The hash spreads jobs that failed together, and gives the same answer after a restart.
+    """
+    spread = sha256(f"{id} {failures}".encode()).digest()[0] / 255.0
+    doubled = base * 2.0 ** min(failures - 1, 30)
+    return min(doubled, MAX_BACKOFF) * (0.75 + spread / 2.0)
+
+
+def retry_at(id: str, failures: int, retries: int, base: float, now: float) -> float | None:
+    """When a job that failed for the `failures`-th time may start again; None when its retries are used up."""
+    return now + backoff(id, failures, base) if failures <= retries else None
+
+
+def put_off_until(put_offs: int, first: float, seconds: float, now: float) -> float | None:
+    """When a job that raised RetryLater may start again; None when that is no longer an excuse.
+
+    `put_offs` counts this one; `first` is when the first of them was.
+    """
+    until = now + max(0.0, seconds)
+    if put_offs > MAX_PUT_OFFS or until - first > MAX_PUT_OFF_TIME:
+        return None
+    return until
