@@ -86,6 +86,10 @@ class Engine:
         """How many jobs are ready to be handed to a worker, limits apart."""
         return len(self._board.ready) + len(self._board.asks) + len(self._board.suspects)
 
+    def with_workers(self) -> tuple[str, ...]:
+        """The jobs that are with a worker."""
+        return tuple(node.id for node in self.ledger.nodes() if node.phase is Phase.BUSY)
+
     def next_time(self) -> float | None:
         """When the next retry or rate comes due, in seconds since the epoch."""
         return self._board.next_time()
@@ -111,7 +115,10 @@ class Engine:
                 continue
             if item.status is Status.RUNNING:
                 board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
-            if item.problem is not None and node.status is Status.PENDING:
+            if item.spent and node.status is Status.PENDING:
+                board.move(node, Step.FAIL, why="its retries are used up")
+                board.settle(node)
+            elif item.problem is not None and node.status is Status.PENDING:
                 self._fail(node, item.problem)
             else:
                 nodes.append(node)

@@ -6,7 +6,7 @@ from runner.core import policy
 from runner.core.admission import Admission, Admitted, Fate, Plan, unstarted
 from runner.core.board import Board
 from runner.core.ledger import Node, Phase
-from runner.core.model import Attempt, Bind, Change, Create, Proposal, Rewish, Status, Step, Stored
+from runner.core.model import Attempt, Bind, Change, Create, Discard, Proposal, Rewish, Status, Step, Stored
 from runner.errors import GrowthLimit
 
 
@@ -38,6 +38,9 @@ class Intake:
                 self._wish(entry)
             else:
                 self._enter(entry, node)
+            staged = entry.proposal.staged
+            if staged and (entry.fate is not Fate.NEW or entry.after != entry.proposal.after):
+                board.out.append(Discard((staged,)))
         board.revive()
         for id in released:
             board.release(board.ledger[id])

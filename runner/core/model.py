@@ -146,7 +146,8 @@ class Stored(Struct, frozen=True, kw_only=True):
     depth: int = 0
     not_before: float | None = None
     finished: bool = False  # lacked only its last rename
-    problem: Attempt | None = None  # it can never run (its class is gone, its retries are used up)
+    spent: bool = False  # its retries are used up; it lacked only its last rename
+    problem: Attempt | None = None  # it can never run: its class is gone, its module is broken
 
 
 # ---------------------------------------------------------------------------------------------------------- events
@@ -181,7 +182,7 @@ class Returned(Struct, frozen=True):
     id: str
 
 
-class Finished(Struct, frozen=True, kw_only=True):
+class Finished(Struct, frozen=True, kw_only=True, tag=True):
     """A job succeeded; its record, outputs and children lie staged, and are synced as far as the durability asks."""
 
     id: str
@@ -191,7 +192,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     children: list[Proposal] | None = None  # None: its class finds none
 
 
-class Failed(Struct, frozen=True, kw_only=True):
+class Failed(Struct, frozen=True, kw_only=True, tag=True):
     """A job did not succeed. `retry_at` None: out of retries."""
 
     id: str
@@ -199,7 +200,7 @@ class Failed(Struct, frozen=True, kw_only=True):
     retry_at: float | None = None
 
 
-class Lacked(Struct, frozen=True):
+class Lacked(Struct, frozen=True, tag=True):
     """A worker was to start a job, and a plain Input was not there. Nothing was attempted."""
 
     id: str
@@ -225,7 +226,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     found: tuple[str, ...] = ()  # else: the children that its record names
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class Asked(Struct, frozen=True, kw_only=True, tag=True):
     """An up-to-date job was asked for its children again. `error`: it could not tell."""
 
     id: str

@@ -25,7 +25,7 @@ MAX_JOBS = 10_000_000
 KEPT_ATTEMPTS = 20
 """How many old attempts a job file keeps, besides those that still count."""
 
-CHARGED = frozenset({"failed", "died", "timeout"})
+CHARGED = frozenset({"failed", "published", "died", "timeout"})
 """Outcomes of an attempt that use up a retry."""
 
 

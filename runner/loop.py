@@ -1,0 +1,366 @@
+"""The shell around the engine: outcomes, time, signals and inbox in; the engine's commands carried out, in order.
+
+Theory of operation. One turn: judge a few done jobs, hand ready ones to free workers, wait for outcomes, commit them.
+An outcome first gives its worker and its limits back, so that the next job can be claimed at once; its result is
+committed in a group with all that came meanwhile. With `--durability power` a group's staged files are synced first, in
+a thread, while the next group collects; a group is as large as one sync is long, and never waits for a timer. What the
+engine orders is on disk before its launches go out.
+
+Nothing here decides about a job: that is the engine's, and its commands are carried out as they come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from runner.catalog import Catalog
+from runner.core import policy
+from runner.core.engine import Engine
+from runner.core.model import (
+    Asked,
+    Bind,
+    Command,
+    Count,
+    Counted,
+    Create,
+    Deliver,
+    Discard,
+    Event,
+    Judge,
+    Launch,
+    Move,
+    Proposal,
+    Returned,
+    Rewish,
+    Slots,
+    Status,
+    Submitted,
+    Walk,
+    WorkerLost,
+)
+from runner.errors import BadJobFile, RunnerError, StateError
+from runner.store.folders import FolderStore
+from runner.store.steps import StoreCommand
+from runner.syncer import Syncer
+from runner.workers.port import Executor, Order, Outcome, Reply
+
+JUDGED_AT_ONCE = 0.02
+"""Seconds that a turn may spend on judging, while workers wait."""
+
+POLL = 0.25
+"""Seconds between two looks into the inbox."""
+
+GRACE = 10.0
+"""Seconds that running jobs get after a SIGTERM."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens: the journal, the progress display."""
+
+    def moved(self, move: Move, now: float) -> None:
+        """A job changed its status."""
+
+    def replied(self, reply: Reply) -> None:
+        """A worker answered."""
+
+    def tick(self, engine: Engine, now: float) -> None:
+        """A turn is over."""
+
+
+class Intake(Protocol):
+    """The inbox, as the loop sees it."""
+
+    def collect(self) -> Iterable[Event]:
+        """What was handed in since, as events; the loop calls `settled` after each was carried out."""
+
+    def settled(self, event: Event, refused: RunnerError | None) -> None:
+        """The event was carried out, or refused: its files may go."""
+
+    @property
+    def stop_wanted(self) -> bool:
+        """Whether somebody asked this runner to stop."""
+
+
+class Loop:
+    """One run, from the first claim to the last commit."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: FolderStore,
+        executor: Executor,
+        catalog: Catalog,
+        intake: Intake,
+        watchers: Sequence[Watcher],
+        *,
+        run: str,
+        started: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._executor = executor
+        self._catalog = catalog
+        self._intake = intake
+        self._watchers = watchers
+        self._run = run
+        self._started = started
+        self._clock = clock
+        self._group: list[Reply] = []
+        self._syncing: list[Reply] = []
+        self._syncer = Syncer(store.sync) if store.shelf.durable else None
+        if self._syncer is not None:
+            executor.watch(self._syncer.fd)
+        self._judging: deque[str] = deque()
+        self._walks: deque[Walk] = deque()
+        self._next_poll = 0.0
+        self._deadline: float | None = None
+        self.stopping = False
+        self.killing = False
+
+    # -------------------------------------------------------------------------------------------------- from outside
+
+    def stop(self, grace: float | None = None) -> None:
+        """Claim nothing more; finish what runs, within `grace` seconds if given. Safe in a signal handler."""
+        self.stopping = True
+        if grace is not None:
+            self._deadline = time.monotonic() + grace
+
+    def kill(self) -> None:
+        """Leave at once; what runs goes back to pending/. Safe in a signal handler."""
+        self.stopping = self.killing = True
+
+    def submit(self, batch: list[Proposal], *, by_name: bool = False) -> None:
+        """Propose jobs. Raises Refused, with nothing changed."""
+        self.do(Submitted(batch, by_name))
+
+    def do(self, event: Event) -> None:
+        """Tell the engine, and carry out what it says."""
+        self._carry_out(self._engine.handle(event, self._clock()))
+
+    # ------------------------------------------------------------------------------------------------------- the turn
+
+    def run(self) -> bool:
+        """Work until nothing is left, or until asked to stop. Returns whether nothing is left."""
+        halted = False
+        try:
+            while not self._over():
+                if self.killing or (self._deadline is not None and time.monotonic() > self._deadline):
+                    self._give_up()
+                    break
+                if self.stopping and not halted:
+                    halted = True
+                    self._take_back(self._executor.unbegun())
+                if not self.stopping:
+                    self._look_into_inbox()
+                    self._judge_some()
+                    self._fill()
+                self._receive(self._executor.wait(self._patience()))
+                self._commit()
+                for watcher in self._watchers:
+                    watcher.tick(self._engine, self._clock())
+            self._store.sync()
+        finally:
+            if self._syncer is not None:
+                self._syncer.close()
+        return self._engine.finished
+
+    def _over(self) -> bool:
+        if self._engine.busy or self._group or self._syncing:
+            return False
+        if self.stopping:
+            return True
+        if self._judging or self._walks or not self._engine.finished:
+            return False
+        self._next_poll = 0.0  # one last look: what was accepted before the end is done
+        return not self._look_into_inbox()
+
+    def _patience(self) -> float:
+        """Seconds to wait for an outcome at the most."""
+        if not self.stopping and (self._judging or self._walks):
+            return 0.0
+        due = self._engine.next_time()
+        if due is None or self.stopping:
+            return POLL
+        return min(POLL, max(0.0, due - self._clock()))
+
+    def _fill(self) -> None:
+        engine = self._engine
+        due = engine.next_time()
+        idle = not (engine.busy or self._judging or self._walks or self._group or self._syncing)
+        if engine.claimable or idle or (due is not None and due <= self._clock()):
+            free = self._executor.free()
+            commands = self._engine.handle(Slots(free), self._clock()) if free > 0 else []
+            if idle and not commands and not engine.finished and engine.next_time() is None:
+                raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
+            self._carry_out(commands)
+
+    def _receive(self, outcomes: list[Outcome]) -> None:
+        """Free the places of what came back. Results wait for their commit; deaths are dealt with now."""
+        commands: list[Command] = []
+        now = self._clock()
+        for outcome in outcomes:
+            if isinstance(outcome, Reply):
+                self._group.append(outcome)
+                commands += self._engine.handle(Returned(outcome.event.id), now)
+            else:
+                for id in (*outcome.begun, *outcome.waiting):
+                    commands += self._engine.handle(Returned(id), now)
+                commands += self._engine.handle(outcome, now)
+        if commands:
+            self._carry_out(commands)
+
+    def _commit(self) -> None:
+        if self._syncer is None:
+            self._syncing, self._group = self._group, []
+        elif self._syncer.busy and not self._syncer.finish():
+            return
+        self._apply()
+        if self._syncer is not None and self._group:
+            self._syncing, self._group = self._group, []
+            self._syncer.start()
+
+    def _apply(self) -> None:
+        """Commit the results whose files are synced."""
+        if not self._syncing:
+            return
+        commands: list[Command] = []
+        now = self._clock()
+        for reply in self._syncing:
+            commands += self._engine.handle(reply.event, now)
+            for watcher in self._watchers:
+                watcher.replied(reply)
+        self._syncing = []
+        self._carry_out(commands)
+
+    # ------------------------------------------------------------------------------------------------ carrying it out
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        """Everything that is for the disk first, in one go, then the rest: a move is on disk before its launch."""
+        for_disk: list[StoreCommand] = []
+        others: list[Launch | Judge | Walk | Count] = []
+        for command in commands:
+            if isinstance(command, Create | Rewish | Move | Bind | Deliver | Discard):
+                for_disk.append(command)
+            else:
+                others.append(command)
+        if for_disk:
+            self._store.carry_out(for_disk)
+            now = self._clock()
+            for done in for_disk:
+                if isinstance(done, Move):
+                    for watcher in self._watchers:
+                        watcher.moved(done, now)
+        orders = [self._order(command) for command in others if isinstance(command, Launch)]
+        if orders:
+            self._executor.start(orders)
+        for command in others:
+            match command:
+                case Judge(id):
+                    self._judging.append(id)
+                case Walk():
+                    self._walks.append(command)
+                case Count():
+                    self._count(command)
+
+    def _order(self, launch: Launch) -> Order:
+        data = self._store.read_bytes(launch.id, Status.DONE if launch.ask else Status.RUNNING)
+        task = _head(data).task
+        return Order(
+            id=launch.id,
+            job=Raw(data),
+            ask=launch.ask,
+            alone=launch.alone,
+            timeout=self._catalog.timeout(task),
+        )
+
+    def _count(self, command: Count) -> None:
+        job = self._store.read(command.id, Status.RUNNING)
+        failures = 1 + sum(a["outcome"] in policy.CHARGED for a in job.attempts[job.retries_from :])
+        retry_at = None
+        try:
+            kind = self._catalog.kind(job.task)
+            retry_at = policy.retry_at(job.id, failures, kind.retries, kind.backoff, self._clock())
+        except (RunnerError, TypeError):  # its class is gone meanwhile
+            pass
+        self.do(Counted(command.id, command.attempt, retry_at))
+
+    def _judge_some(self) -> None:
+        """Judge done jobs for a while, and propose again what was found last time."""
+        until = time.monotonic() + JUDGED_AT_ONCE
+        while self._judging and time.monotonic() < until:
+            id = self._judging.popleft()
+            try:
+                job = self._store.read(id, Status.DONE)
+            except (FileNotFoundError, BadJobFile):  # taken away by hand, or superseded meanwhile
+                continue
+            self.do(self._catalog.judge(job, self._run, self._started))
+        while self._walks and time.monotonic() < until:
+            walk = self._walks.popleft()
+            self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
+
+    def known(self, ids: Iterable[str]) -> list[Proposal]:
+        """These jobs, as they stand in their files; without those whose file or class is gone."""
+        proposals = []
+        for id in ids:
+            status = self._engine.ledger.status(id)
+            if status in (None, Status.QUARANTINE, Status.CANCELLED):
+                continue
+            assert status is not None
+            try:
+                proposals.append(self._catalog.proposal(self._store.read(id, status)))
+            except (FileNotFoundError, RunnerError, TypeError):
+                continue
+        return proposals
+
+    # ------------------------------------------------------------------------------------------------ inbox, and the end
+
+    def _look_into_inbox(self) -> bool:
+        now = time.monotonic()
+        if now < self._next_poll:
+            return False
+        self._next_poll = now + POLL
+        found = False
+        for event in self._intake.collect():
+            refused = None
+            try:
+                self.do(event)
+            except RunnerError as error:
+                if not isinstance(event, Submitted):
+                    raise
+                refused = error
+            self._intake.settled(event, refused)
+            found = True
+        if self._intake.stop_wanted:
+            self.stop()
+        return found
+
+    def _take_back(self, ids: tuple[str, ...]) -> None:
+        if ids:
+            self._receive([WorkerLost(begun=(), waiting=ids, outcome="interrupted", message="the runner stops")])
+
+    def _give_up(self) -> None:
+        """End the workers now; what they had goes back to pending/, and no attempt is used up."""
+        self._executor.close(kill=True)
+        self._store.sync()
+        self._syncing += self._group
+        self._group = []
+        self._apply()
+        lost = self._engine.with_workers()
+        message = "the runner was told to leave"
+        self._receive([WorkerLost(begun=lost, waiting=(), outcome="interrupted", message=message)])
+
+
+class _Head(Struct):
+    """As much of a job file as a launch needs."""
+
+    task: str
+
+
+_head = msgspec.json.Decoder(_Head).decode

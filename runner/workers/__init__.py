@@ -1,0 +1,1 @@
+"""Where tasks run. The scheduler knows only `port.py`."""

@@ -1,0 +1,166 @@
+"""A small process that has the user's modules imported and forks workers from that: 11 ms instead of 700.
+
+It has one thread, so a fork is safe. Its session is its own: a Ctrl-C or a signal to the runner's group does not reach
+the workers, the scheduler decides. When the scheduler dies, its end of the control socket closes and this process ends;
+its workers asked the kernel to be killed when it ends, whatever they are doing.
+
+Requests and answers are JSON, one a packet; a request carries one descriptor, the worker's end of its stream.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+_PACKET = 1 << 16
+_START = """
+import json, sys
+spec = json.loads(sys.argv[1])
+sys.path[:] = spec.pop("path")
+from runner.workers.forkserver import main
+main(**spec)
+"""
+
+
+class Fork(Struct, frozen=True):
+    """Fork a worker with these settings (JSON of port.Settings)."""
+
+    settings: str
+
+
+class Born(Struct, frozen=True, tag=True):
+    """The worker's process id."""
+
+    pid: int
+
+
+class Died(Struct, frozen=True, tag=True):
+    """A worker ended; `status` as waitpid gives it."""
+
+    pid: int
+    status: int
+
+
+class ForkServer:
+    """The scheduler's side. Raises OSError where the process is gone."""
+
+    def __init__(self, root: str, preload: tuple[str, ...]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._died: dict[int, int] = {}
+        spec = {"fd": theirs.fileno(), "root": root, "preload": preload, "path": sys.path}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, msgspec.json.encode(spec).decode()],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def fork(self, fd: int, settings: str) -> int:
+        """A new worker that talks over `fd`; its process id."""
+        socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], [fd])
+        while True:
+            answer = self._receive(None)
+            if isinstance(answer, Born):
+                return answer.pid
+
+    def status(self, pid: int, timeout: float) -> int | None:
+        """How the worker ended, as waitpid tells; None if that is not known within `timeout` seconds."""
+        try:
+            while pid not in self._died and self._receive(timeout) is not None:
+                pass
+        except OSError:
+            return None
+        return self._died.pop(pid, None)
+
+    def close(self) -> None:
+        """End the process, and with it every worker."""
+        self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _receive(self, timeout: float | None) -> Born | Died | None:
+        self._control.settimeout(timeout)
+        try:
+            data = self._control.recv(_PACKET)
+        except TimeoutError:
+            return None
+        if not data:
+            raise ConnectionError("the process that forks the workers has ended")
+        answer = msgspec.json.decode(data, type=Born | Died)
+        if isinstance(answer, Died):
+            self._died[answer.pid] = answer.status
+        return answer
+
+
+def main(fd: int, root: str, preload: list[str]) -> None:
+    """The process itself; `preload`: modules to import first."""
+    control = socket.socket(fileno=fd)
+    os.chdir(root)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, _ignore)
+    from runner.workers import child
+
+    for name in preload:
+        try:
+            importlib.import_module(name)
+        except BaseException:  # the job that needs it says so in its own file
+            continue
+    _serve(control, child.main)
+
+
+def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> None:
+    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, _ignore)
+    server = os.getpid()
+    while True:
+        readable, _, _ = select.select([control.fileno(), wake_read], [], [])
+        if wake_read in readable:
+            os.read(wake_read, 4096)
+            _reap(control)
+        if control.fileno() in readable:
+            data, fds, _, _ = socket.recv_fds(control, _PACKET, 1)
+            if not data:
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                control.close()
+                os.close(wake_read)
+                os.close(wake_write)
+                work(fds[0], msgspec.json.decode(data, type=Fork).settings.encode(), server)
+                os._exit(0)
+            os.close(fds[0])
+            control.send(msgspec.json.encode(Born(pid)))
+
+
+def _reap(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        control.send(msgspec.json.encode(Died(pid, status)))
+
+
+def _ignore(signum: int, frame: object) -> None:
+    """A handler, not SIG_IGN: programs that a task starts must get the default back."""

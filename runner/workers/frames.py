@@ -1,0 +1,57 @@
+"""Messages on a stream: a length in 4 bytes, then so many bytes of JSON.
+
+Many frames are read at once, as they lie in the buffer. A frame that is cut by the death of its writer is never seen.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+_HEAD = struct.Struct(">I")
+_CHUNK = 1 << 18
+
+
+def frame(payload: bytes) -> bytes:
+    """The payload as it goes over the stream. At most 4 GiB."""
+    return _HEAD.pack(len(payload)) + payload
+
+
+class Frames:
+    """Takes a stream apart. `eof` once the other side is gone."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.eof = False
+        self._buffer = bytearray()
+
+    def read(self) -> Iterator[bytes]:
+        """The whole frames after one more read of the descriptor (which may block, if it is a blocking one)."""
+        try:
+            chunk = os.read(self.fd, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # a reset is an end, too
+            chunk = b""
+        if not chunk:
+            self.eof = True
+            return
+        buffer = self._buffer
+        buffer += chunk
+        start = 0
+        while len(buffer) - start >= _HEAD.size:
+            (length,) = _HEAD.unpack_from(buffer, start)
+            end = start + _HEAD.size + length
+            if len(buffer) < end:
+                break
+            yield bytes(memoryview(buffer)[start + _HEAD.size : end])
+            start = end
+        del buffer[:start]
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write to a blocking descriptor. Raises OSError when the reader is gone."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,296 @@
+"""Worker processes on this machine, one stream each. Knows who has what; decides nothing about jobs.
+
+An order is begun by a worker as soon as fewer than `threads` of those sent before it are unanswered: streams keep their
+order, so that can be told from here. Short tasks are sent ahead, so that a worker need not wait for the scheduler; long
+ones are not, so that nothing waits behind them. A worker that dies, by whatever hand, is named with its orders in one
+WorkerLost, what it started is killed, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from runner.core.model import WorkerLost
+from runner.workers.child import Done, Halt, Unbegun, Work
+from runner.workers.forkserver import ForkServer
+from runner.workers.frames import Frames, frame
+from runner.workers.port import Order, Outcome, Settings
+
+AHEAD_TIME = 0.010
+"""Seconds of work that a worker should have lying ready."""
+
+AHEAD_MOST = 32
+"""How many orders may lie ready in a worker, for each of its threads."""
+
+_decode = msgspec.json.Decoder(Done | Unbegun).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Worker:
+    """One worker process, seen from the scheduler."""
+
+    def __init__(self, server: ForkServer, settings: str, threads: int) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.pid = server.fork(theirs.fileno(), settings)
+        ours.setblocking(False)
+        self.socket = ours
+        self.threads = threads
+        self.frames = Frames(ours.fileno())
+        self.orders: dict[str, Order] = {}  # unanswered, in the order sent
+        self.begun: dict[str, float] = {}  # id -> when, on the monotonic clock
+        self.alone = False
+        self.halted = False
+        self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
+        self._unsent = bytearray()
+
+    def send(self, message: Work | Halt) -> None:
+        self._unsent += frame(_encode(message))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what the socket takes. True: all is written."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            return False
+        except OSError:  # it died: the reading side will see
+            self._unsent.clear()
+        return True
+
+    @property
+    def unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def advance(self, now: float) -> None:
+        """Note which orders it must have begun by now."""
+        if len(self.begun) < self.threads and len(self.orders) > len(self.begun):
+            for id in self.orders:
+                if id not in self.begun:
+                    self.begun[id] = now
+                    if len(self.begun) >= self.threads:
+                        break
+
+    def answered(self, id: str) -> None:
+        self.orders.pop(id, None)
+        self.begun.pop(id, None)
+        if not self.orders:
+            self.alone = False
+
+    def overdue(self, now: float) -> tuple[str, float] | None:
+        for id, since in self.begun.items():
+            timeout = self.orders[id].timeout
+            if timeout is not None and now - since > timeout:
+                return id, timeout
+        return None
+
+    def kill(self) -> None:
+        for kill in (os.killpg, os.kill):  # the group may be gone, or not be made yet
+            try:
+                kill(self.pid, signal.SIGKILL)
+            except OSError:
+                continue
+
+
+class LocalExecutor:
+    """`workers` processes with `settings.threads` threads each; an Executor."""
+
+    def __init__(self, workers: int, settings: Settings, preload: Iterable[str] = ()) -> None:
+        self._settings = _encode(settings).decode()
+        self._preload = (settings.root, tuple(preload))
+        self._threads = settings.threads
+        self._server = ForkServer(*self._preload)
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[_Worker] = []
+        self._wanted = workers
+        self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
+        self._seconds = AHEAD_TIME  # how long a task takes, lately
+        self._closing = False
+
+    # ------------------------------------------------------------------------------------------------------- the port
+
+    def start(self, orders: Sequence[Order]) -> None:
+        self._replenish()
+        batches: dict[int, list[Order]] = {}
+        for order in orders:
+            if order.alone:
+                self._waiting.append(order)
+                continue
+            index = min(range(len(self._workers)), key=self._load)
+            self._workers[index].orders[order.id] = order
+            batches.setdefault(index, []).append(order)
+        for index, batch in batches.items():
+            self._post(self._workers[index], batch)
+        self._start_alone()
+
+    def free(self) -> int:
+        room = self._threads + self._ahead()
+        return sum(max(0, room - len(w.orders)) for w in self._workers if not w.alone and not w.halted) + max(
+            0, room * (self._wanted - len(self._workers))
+        )
+
+    def wait(self, timeout: float | None) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        deadline = self._next_deadline()
+        if deadline is not None:
+            timeout = deadline if timeout is None else min(timeout, deadline)
+        for key, events in self._selector.select(timeout):
+            worker = key.data
+            if worker is None:
+                continue
+            if events & selectors.EVENT_WRITE and worker.flush():
+                self._selector.modify(worker.socket, selectors.EVENT_READ, worker)
+            if events & selectors.EVENT_READ:
+                self._read(worker, outcomes)
+        self._enforce_timeouts()
+        self._start_alone()
+        return outcomes
+
+    def watch(self, fd: int) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def unbegun(self) -> tuple[str, ...]:
+        taken = tuple(order.id for order in self._waiting)
+        self._waiting.clear()
+        for worker in self._workers:
+            if not worker.halted:
+                worker.halted = True
+                worker.send(Halt())
+        return taken
+
+    def close(self, *, kill: bool) -> None:
+        self._closing = True
+        for worker in self._workers:
+            if kill:
+                worker.kill()
+            worker.socket.close()
+        self._server.close()
+        for worker in self._workers:
+            worker.kill()  # what its tasks have left behind
+        self._workers.clear()
+        self._selector.close()
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers]
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    def _load(self, index: int) -> int:
+        worker = self._workers[index]
+        return len(worker.orders) + (1_000_000 if worker.alone or worker.halted else 0)
+
+    def _ahead(self) -> int:
+        return min(AHEAD_MOST, int(AHEAD_TIME / max(self._seconds, 1e-6) + 0.5)) * self._threads
+
+    def _replenish(self) -> None:
+        while len(self._workers) < self._wanted:
+            try:
+                worker = _Worker(self._server, self._settings, self._threads)
+            except OSError:  # killed: its workers are gone with it, or will be seen to be
+                self._server.close()
+                self._server = ForkServer(*self._preload)
+                continue
+            self._workers.append(worker)
+            self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+
+    def _post(self, worker: _Worker, orders: list[Order]) -> None:
+        worker.advance(time.monotonic())
+        worker.send(Work(orders))
+        if worker.unsent:
+            self._selector.modify(worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
+
+    def _start_alone(self) -> None:
+        while self._waiting:
+            empty = next((w for w in self._workers if not w.orders and not w.halted), None)
+            if empty is None:
+                if all(w.orders for w in self._workers) or not self._workers:
+                    self._reserve()
+                return
+            order = self._waiting.popleft()
+            empty.alone = True
+            empty.orders[order.id] = order
+            self._post(empty, [order])
+
+    def _reserve(self) -> None:
+        """Keep one worker from getting more, so that it will be empty."""
+        if self._workers and not any(worker.alone for worker in self._workers):
+            min(self._workers, key=lambda worker: len(worker.orders)).alone = True
+
+    def _read(self, worker: _Worker, outcomes: list[Outcome]) -> None:
+        for payload in worker.frames.read():
+            message = _decode(payload)
+            if isinstance(message, Unbegun):
+                for id in message.ids:
+                    worker.answered(id)
+                if message.ids:
+                    outcomes.append(
+                        WorkerLost(begun=(), waiting=message.ids, outcome="interrupted", message="the runner stops")
+                    )
+                continue
+            worker.answered(message.reply.event.id)
+            self._seconds += (message.reply.seconds - self._seconds) * 0.2
+            outcomes.append(message.reply)
+        worker.advance(time.monotonic())
+        if worker.frames.eof:
+            self._bury(worker, outcomes)
+
+    def _bury(self, worker: _Worker, outcomes: list[Outcome]) -> None:
+        self._selector.unregister(worker.socket)
+        worker.socket.close()
+        self._workers.remove(worker)
+        worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
+        status = self._server.status(worker.pid, timeout=2.0)
+        if worker.orders:
+            begun = tuple(worker.begun)
+            waiting = tuple(id for id in worker.orders if id not in worker.begun)
+            if worker.cause is not None:
+                id, message = worker.cause
+                lost = WorkerLost(begun=begun, waiting=waiting, outcome="timeout", message=message, guilty=(id,))
+            else:
+                lost = WorkerLost(begun=begun, waiting=waiting, outcome="died", message=_how(status))
+            outcomes.append(lost)
+        if not self._closing:
+            self._replenish()
+
+    def _next_deadline(self) -> float | None:
+        """Seconds until the first of the running jobs with a time-out is overdue."""
+        now = time.monotonic()
+        left = [
+            since + timeout - now
+            for worker in self._workers
+            for id, since in worker.begun.items()
+            if (timeout := worker.orders[id].timeout) is not None
+        ]
+        return max(0.0, min(left) + 0.001) if left else None
+
+    def _enforce_timeouts(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            overdue = worker.overdue(now) if worker.cause is None else None
+            if overdue is not None:
+                id, timeout = overdue
+                worker.cause = (id, f"took longer than its timeout of {timeout:g} s")
+                worker.kill()
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "its worker died"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return f"its worker was killed by {name}"
+    return f"its worker exited with code {os.WEXITSTATUS(status)}"

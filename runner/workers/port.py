@@ -1,0 +1,68 @@
+"""The port between the scheduler and whatever runs tasks. The one way in for tasks is JSON: never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+from msgspec import Raw, Struct
+
+from runner.core.model import Asked, Failed, Finished, Lacked, WorkerLost
+
+
+class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job for a worker. `job` is the whole job file."""
+
+    id: str
+    job: Raw
+    ask: bool = False  # only ask it for its children
+    alone: bool = False  # no other job in that worker meanwhile
+    timeout: float | None = None  # seconds
+
+
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of an order."""
+
+    event: Finished | Failed | Lacked | Asked
+    seconds: float = 0.0  # in run(), or in downstream_tasks() when only asked
+    change: str = ""  # new, changed, unchanged or absent, when it finished
+    error: str = ""  # the last line of its error, when it failed
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What every worker of a run has to know."""
+
+    root: str  # the project: working directory and first on the import path
+    state: str
+    run: str
+    started: float  # the run's start, in seconds since the epoch
+    durable: bool  # what a worker publishes itself is synced first
+    devices: tuple[int, ...]  # the file systems that the runner syncs; outputs elsewhere are synced by the worker
+    modules: tuple[str, ...]  # only Tasks of these may be named by a job file
+    threads: int = 1
+    level: str = "INFO"  # for what tasks log
+
+
+Outcome: TypeAlias = Reply | WorkerLost
+
+
+class Executor(Protocol):
+    """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost."""
+
+    def start(self, orders: Sequence[Order]) -> None:
+        """Hand over orders; returns at once."""
+
+    def free(self) -> int:
+        """How many more orders would keep the workers busy without queueing up behind long ones."""
+
+    def wait(self, timeout: float | None) -> list[Outcome]:
+        """Outcomes, as soon as there is one; none after `timeout` seconds, or when a watched descriptor is readable."""
+
+    def watch(self, fd: int) -> None:
+        """Let `wait` return when `fd` is readable, too."""
+
+    def unbegun(self) -> tuple[str, ...]:
+        """Take back the orders that no worker has begun; those are not answered any more."""
+
+    def close(self, *, kill: bool) -> None:
+        """End the workers: once they are through with what they have, or (`kill`) at once."""

@@ -1,0 +1,92 @@
+"""Outputs on their way: written beside their final place under a dot name, hashed, compared, put in place.
+
+A staging name holds the job's hash and a token of its own for each attempt, so that a writer that outlived its runner
+cannot touch what a later attempt writes. `sweep` removes what attempts left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable
+from hashlib import sha256
+
+from msgspec import Struct
+
+_MAX_NAME = 255
+_STAGED = re.compile(r"\.([0-9a-f]{16})-[0-9a-f]{8}(\.|$)")
+
+
+class Digest(Struct, frozen=True):
+    """How a job file records a file."""
+
+    bytes: int
+    sha256: str
+
+
+def staging_path(final: str, id: str) -> str:
+    """A name in the same folder, hidden, with the same suffix, that no other attempt uses."""
+    folder, name = os.path.split(final)
+    stem, suffix = os.path.splitext(name)
+    token = f".{id[-16:]}-{secrets.token_hex(4)}"
+    room = _MAX_NAME - 1 - len(token) - len(os.fsencode(suffix))
+    if room < 0:
+        stem, suffix, room = name, "", _MAX_NAME - 1 - len(token)
+    short = os.fsencode(stem)[:room].decode("utf-8", "ignore")
+    return os.path.join(folder, f".{short}{token}{suffix}")
+
+
+def digest(path: str) -> Digest:
+    """Size and SHA-256 of a regular file. Raises OSError."""
+    hasher, size = sha256(), 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while chunk := os.read(fd, 1 << 20):
+            hasher.update(chunk)
+            size += len(chunk)
+    finally:
+        os.close(fd)
+    return Digest(size, hasher.hexdigest())
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a regular file at `path` (a link to one counts)."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def same(path: str, known: Digest) -> bool:
+    """Whether the file at `path` holds the very bytes that `known` describes."""
+    try:
+        return os.stat(path).st_size == known.bytes and digest(path) == known
+    except OSError:
+        return False
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Unlink staged files that will not be delivered; those that are not there are fine."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError:
+            continue
+
+
+def sweep(finals: Iterable[str], id: str) -> int:
+    """Remove what earlier attempts of a job left beside its outputs. Returns how many files that were."""
+    removed = 0
+    for folder in {os.path.dirname(final) or "." for final in finals}:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            found = _STAGED.search(name)
+            if name.startswith(".") and found is not None and found[1] == id[-16:]:
+                remove([os.path.join(folder, name)])
+                removed += 1
+    return removed
