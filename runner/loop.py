@@ -183,7 +183,7 @@ class Loop:
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        if not self.stopping and (self._judging or self._walks):
+        if not self.stopping and (self._judging or self._walks or self._engine.finished):
             return 0.0
         due = self._engine.next_time()
         if due is None or self.stopping:
@@ -319,7 +319,7 @@ class Loop:
                 continue
         return proposals
 
-    # ------------------------------------------------------------------------------------------------ inbox, and the end
+    # ----------------------------------------------------------------------------------------- inbox, and the end
 
     def _look_into_inbox(self) -> bool:
         now = time.monotonic()

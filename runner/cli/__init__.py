@@ -1,0 +1,109 @@
+"""The command line: parse, call `runner.api` or a view, print, leave with the right exit code.
+
+A verb's module is imported only when that verb is called: `status` must not wait for what `run` needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from runner.cli.project import Project
+from runner.errors import RunnerError
+
+_VERBS = {
+    "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
+    "resume": ("work", "Go on with the run that was interrupted, whatever interrupted it."),
+    "submit": ("hand", "Hand in jobs, also while a runner works."),
+    "status": ("look", "Count jobs by status and task, and say what to do next."),
+    "list": ("look", "List jobs."),
+    "show": ("look", "Show one job: its file, its story, its log."),
+    "retry": ("hand", "Try failed, blocked or cancelled jobs again."),
+    "stop": ("hand", "Ask the live runner to finish what runs, and leave."),
+    "check": ("look", "Prove that nothing is lost."),
+}
+
+
+class _Verbs(click.Group):
+    """A group that knows its verbs by name, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        module = importlib.import_module(f"runner.cli.{_VERBS[cmd_name][0]}")
+        command = getattr(module, cmd_name if cmd_name != "list" else "list_")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], _VERBS, 1)
+            hint = f" Did you mean {close[0]}?" if close else f" Verbs: {', '.join(_VERBS)}."
+            raise click.UsageError(f"There is no verb {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in _VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="runner", prog_name="runner")
+@click.option("-C", "root", metavar="DIR", default=".", help="The project's folder.  [default: this one]")
+@click.option(
+    "--state", metavar="DIR", envvar="RUNNER_STATE", default="state", help="The state folder.  [default: state]"
+)
+@click.pass_context
+def cli(ctx: click.Context, root: str, state: str) -> None:
+    """Run Python tasks that survive the night: kill anything at any moment, then `resume`.
+
+    \b
+    Examples:
+      runner run jobs.scrape:nightly      start a run
+      runner resume                       go on after whatever ended it
+      runner status                       what is done, what is left
+    """
+    folder = Path(root).absolute()
+    if not folder.is_dir():
+        raise click.UsageError(f"-C {root}: there is no such folder")
+    ctx.obj = Project(folder, folder / state)
+
+
+def main() -> None:
+    """The entry point: `python -m runner`, `runner`. Exit codes are those of the contract."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name=_name())
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; `resume` goes on")
+        code = 3
+    except RunnerError as error:
+        _say(str(error))
+        code = error.exit_code
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _name() -> str:
+    return "python -m runner" if Path(sys.argv[0]).name == "__main__.py" else "runner"
+
+
+def _say(text: str) -> None:
+    click.echo(f"runner: {text}", err=True)

@@ -1,0 +1,58 @@
+"""The verbs that hand something in: submit, retry and stop. They return when the wish is on disk."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import click
+
+from runner import api
+from runner.cli.project import Project
+from runner.settings import parse_pairs
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
+@click.option("--file", "file", type=click.File("rb"), metavar="JOBS.jsonl", help="One job a line (- for stdin).")
+@click.pass_obj
+def submit(project: Project, /, target: str | None, arguments: tuple[str, ...], file: BinaryIO | None) -> None:
+    """Hand in the jobs of TARGET, or those in a file of JSON lines with "task" and "params".
+
+    A live runner takes them up at once, otherwise the next `run` or `resume`. Prints their ids, once they are on disk.
+
+    \b
+    Examples:
+      runner submit jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
+      runner submit --file jobs.jsonl
+    """
+    if target is not None and file is None:
+        ids = api.submit_target(target, parse_pairs(arguments, "argument"), root=project.root, state=project.state)
+    elif file is not None and target is None:
+        ids = api.submit_lines(file.read(), root=project.root, state=project.state)
+    else:
+        raise click.UsageError("Give a TARGET, or --file; not both, not neither.")
+    for id in ids:
+        click.echo(id)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID ...]")
+@click.option("--failed", is_flag=True, help="All failed jobs.")
+@click.pass_obj
+def retry(project: Project, /, ids: tuple[str, ...], failed: bool) -> None:
+    """Try jobs again: failed, blocked or cancelled ones, and those that wait for a retry time.
+
+    A live runner takes them up at once, otherwise the next `run` or `resume`. Ids may be cut to a unique prefix.
+    """
+    if not ids and not failed:
+        raise click.UsageError("Name jobs, or say --failed.")
+    for id, said in api.retry(ids, failed=failed, state=project.state):
+        click.echo(f"{id}\t{said}")
+
+
+@click.command()
+@click.pass_obj
+def stop(project: Project, /) -> None:
+    """Ask the live runner to finish what runs, and leave (exit code 3 there). `resume` goes on later."""
+    click.echo(api.stop(state=project.state), err=True)

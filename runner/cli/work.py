@@ -1,0 +1,107 @@
+"""The verbs that work: run and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from runner import api
+from runner.cli.project import Project
+from runner.session import Summary
+from runner.settings import parse_pairs
+
+_NEXT = {
+    1: "some jobs did not succeed: `list --status failed`, then `retry --failed` and `resume`",
+    3: "work is left: `resume` goes on",
+}
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that `run` and `resume` share."""
+    for option in reversed(
+        (
+            click.option(
+                "--workers", type=click.IntRange(1), metavar="N", help="Worker processes.  [default: processors]"
+            ),
+            click.option("--threads", type=click.IntRange(1), metavar="M", help="Tasks at once in each.  [default: 1]"),
+            click.option("--limit", "limits", multiple=True, metavar="KEY=N", help="At most N jobs at once: host:*=2."),
+            click.option(
+                "--rate", "rates", multiple=True, metavar="KEY=N/s", help="At most N starts a second: host:*=5/s."
+            ),
+            click.option(
+                "--durability",
+                type=click.Choice(["process", "power"]),
+                help="What it must survive. power: also a power cut. process: the death of any process; after a power "
+                "cut, files written in the last half minute may be empty, job files and outputs alike.  "
+                "[default: power]",
+            ),
+            click.option("-q", "--quiet", is_flag=True, help="No progress, only errors."),
+            click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _finish(summary: Summary, quiet: bool) -> int:
+    if not quiet:
+        counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
+        click.echo(f"run {summary.run}: {counts} in {summary.seconds:.1f} s", err=True)
+        if summary.exit_code in _NEXT:
+            click.echo(_NEXT[summary.exit_code], err=True)
+    return summary.exit_code
+
+
+def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags as `runner.api` takes them."""
+    return {
+        "root": project.root,
+        "state": project.state,
+        "workers": flags["workers"],
+        "threads": flags["threads"],
+        "limits": parse_pairs(flags["limits"], "--limit"),
+        "rates": parse_pairs(flags["rates"], "--rate"),
+        "durability": flags["durability"],
+        "verbosity": flags["verbose"] - flags["quiet"],
+    }
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
+@_options
+@click.pass_obj
+def run(project: Project, /, target: str | None, arguments: tuple[str, ...], **flags: Any) -> None:
+    """Start a run of TARGET, `module:Task` or `module:flow`, with KEY=VALUE as its arguments.
+
+    Without a TARGET: the one in pyproject.toml, [tool.runner] target; without that, what is unfinished and in the
+    inbox. What is done and up to date is skipped; what earlier runs left unfinished is taken over.
+
+    \b
+    Examples:
+      runner run
+      runner run jobs.scrape:nightly --workers 2 --threads 8
+      runner run jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
+    """
+    if target is not None and ":" not in target.partition("=")[0] and "=" in target:
+        arguments, target = (target, *arguments), None
+    pairs = parse_pairs(arguments, "argument")
+    summary = api.run_target(target, pairs, **_arguments(project, flags))
+    click.get_current_context().exit(_finish(summary, flags["quiet"]))
+
+
+@click.command()
+@_options
+@click.pass_obj
+def resume(project: Project, /, **flags: Any) -> None:
+    """Go on with the newest run that has not ended: after a crash, a kill, a reboot or Ctrl-C.
+
+    No flag and no unlocking is needed. Without such a run: what is pending or in the inbox, as a new run.
+    """
+    summary = api.resume(**_arguments(project, flags))
+    if summary is None:
+        click.echo("nothing to resume", err=True)
+        return
+    click.get_current_context().exit(_finish(summary, flags["quiet"]))

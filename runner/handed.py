@@ -1,0 +1,158 @@
+"""What others hand in while a run goes on, or handed in before: files of inbox/ made into events for the engine.
+
+All job files of one scan are one batch. A file that cannot be admitted goes to quarantine/ with the reason, and the
+others are proposed again without it. A file leaves inbox/ only once what it asks for has been carried out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from runner.batch import propose
+from runner.catalog import Catalog
+from runner.core.engine import Engine
+from runner.core.model import Cancelled, Event, Proposal, Retried, Submitted
+from runner.errors import CycleFound, Refused, RunnerError
+from runner.store.folders import FolderStore
+from runner.store.inbox import Entry, Inbox
+from runner.store.shelf import INBOX, RETURNABLE
+from runner.task import Task, decode, job_id
+
+
+class Handed:
+    """The loop's Intake. `quarantined` counts the files that were put aside."""
+
+    def __init__(self, store: FolderStore, catalog: Catalog, engine: Engine) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._engine = engine
+        self._inbox = Inbox(store)
+        self._tasks: dict[str, tuple[Entry, Task]] = {}  # what the event under way is made of
+        self.quarantined = 0
+        self.stop_wanted = False
+
+    @staticmethod
+    def waiting(store: FolderStore) -> bool:
+        """Whether anything lies in inbox/."""
+        names = store.shelf.files.names(store.shelf.fds[INBOX])
+        return any(not name.startswith(".") for name in names)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a file lies there that may not be whole yet."""
+        return self._inbox.waiting > 0
+
+    def collect(self) -> Iterator[Event]:
+        """What was handed in since the last time. After each event `settled` must be called."""
+        jobs: dict[str, tuple[Entry, Task]] = {}
+        for entry in self._inbox.scan(time.time()):
+            if entry.kind == "bad":
+                self._put_aside(entry, entry.reason)
+            elif entry.kind == "command":
+                yield from self._command(entry)
+            else:
+                self._load(entry, jobs)
+        while jobs:
+            self._tasks = dict(jobs)
+            try:
+                event = self._batch(list(jobs.values()))
+            except (Refused, TypeError) as error:
+                self._refuse(error)
+            else:
+                yield event
+            jobs = self._tasks  # what is left to be proposed again, if the batch was refused
+
+    def settled(self, event: Event, refused: RunnerError | None) -> None:
+        """The event was carried out, or the engine refused it."""
+        if not isinstance(event, Submitted):
+            return
+        if refused is not None:
+            self._refuse(refused)
+            return
+        for entry, _ in self._tasks.values():
+            self._inbox.remove(entry)
+        self._tasks = {}
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    def _load(self, entry: Entry, jobs: dict[str, tuple[Entry, Task]]) -> None:
+        job = entry.job
+        assert job is not None
+        try:
+            task = decode(self._catalog.kind(job.task).cls, job.params, self._catalog.root)
+            id = job_id(task, self._catalog.root)
+            if job.id and job.id != id:
+                raise TypeError(f"its id is {job.id}, but its task and params make {id}")
+        except (RunnerError, TypeError) as error:
+            self._put_aside(entry, str(error))
+            return
+        if id in jobs:  # the later one wins, as with Hints; both are answered by it
+            self._inbox.remove(jobs[id][0])
+        jobs[id] = (entry, task)
+
+    def _batch(self, jobs: Sequence[tuple[Entry, Task]]) -> Submitted:
+        root = self._catalog.root
+        entries = {job_id(task, root): entry for entry, task in jobs}
+        batch: list[Proposal] = []
+        returned: set[str] = set()
+        for proposal in propose([task for _, task in jobs], root=root, submitted=True):
+            entry = entries.get(proposal.id)
+            batch.append(proposal if entry is None else self._with_history(entry, proposal))
+            if self._engine.ledger.status(proposal.id) in RETURNABLE and self._store.find(proposal.id) is None:
+                returned.add(proposal.id)
+        return Submitted(batch, True, frozenset(returned))
+
+    def _with_history(self, entry: Entry, proposal: Proposal) -> Proposal:
+        """A job that comes back keeps who found it, and what it was told to come after."""
+        job = entry.job
+        assert job is not None
+        after = tuple(dict.fromkeys((*proposal.after, *job.after)))
+        if job.attempts or job.result:
+            found_by, depth, submitted = job.found_by, job.depth, job.submitted
+        else:
+            found_by, depth, submitted = None, proposal.depth, True
+        proposal = replace(proposal, after=after, found_by=found_by, depth=depth, submitted=submitted)
+        return replace(proposal, staged=self._inbox.stage(entry, proposal))
+
+    def _refuse(self, error: Exception) -> None:
+        """Put aside the files that are to blame, and keep the others to be proposed again."""
+        named = set(error.cycle) if isinstance(error, CycleFound) else {id for id in self._tasks if id in str(error)}
+        guilty = named & set(self._tasks)
+        if not guilty and len(self._tasks) > 1:
+            guilty = {id for id in self._tasks if not self._admissible(id)}
+        for id in guilty or set(self._tasks):
+            entry, _ = self._tasks.pop(id)
+            self._put_aside(entry, f"{type(error).__name__}: {error}")
+
+    def _admissible(self, id: str) -> bool:
+        """Whether it can be proposed by itself: if not, it is to blame."""
+        try:
+            self._batch([self._tasks[id]])
+        except (Refused, TypeError):
+            return False
+        return True
+
+    def _command(self, entry: Entry) -> Iterator[Event]:
+        fields = entry.command
+        ids = fields.get("ids", [])
+        known = isinstance(ids, list) and all(isinstance(id, str) for id in ids)
+        match fields["verb"]:
+            case "stop":
+                holder = self._store.holder()
+                if holder is not None and fields.get("pid") == holder.pid and fields.get("start") == holder.start:
+                    self.stop_wanted = True
+            case "retry" if known:
+                yield Retried(tuple(ids))
+            case "cancel" if known:
+                yield Cancelled(tuple(ids))
+            case verb:
+                self._put_aside(entry, f"no command this runner knows: {verb!r} with {fields}")
+                return
+        self._inbox.remove(entry)
+
+    def _put_aside(self, entry: Entry, reason: str) -> None:
+        self._store.quarantine(INBOX, entry.name, reason)
+        self.quarantined += 1

@@ -1,0 +1,47 @@
+"""The journal's ears: every move of a job becomes a line in runs/RUN.jsonl. Advisory; nothing decides by it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from runner.core.engine import Engine
+from runner.core.model import Move
+from runner.store import codec
+from runner.store.runs import Journal
+from runner.workers.port import Reply
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """One transition."""
+
+    at: str
+    id: str
+    source: str
+    target: str
+    step: str
+    why: str = ""
+
+
+class Recorder:
+    """A Watcher that writes the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._second = (-1.0, "")
+
+    def moved(self, move: Move, now: float) -> None:
+        if (
+            self._second[0] != now
+        ):  # one stamp for all moves of a turn: making one costs as much as the rest of the line
+            self._second = (now, codec.stamp(now))
+        self._journal.add(Line(self._second[1], move.id, move.source, move.target, move.step, move.why))
+
+    def replied(self, reply: Reply) -> None:
+        pass
+
+    def tick(self, engine: Engine, now: float) -> None:
+        self._journal.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._journal.flush()

@@ -1,0 +1,322 @@
+"""One run over one state folder, from the lock to the last line of its record.
+
+The order of things is the protocol. Under the runner lock: make sure no old worker lives; write RUN.json, durable,
+before anything is admitted; ask the target (user code: if it fails, nothing has been moved); recover; admit the roots
+and say so in RUN.json; work; say in RUN.json how it ended. A crash between any two of these leaves a state that
+`resume` goes on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from runner.batch import Found, load_target, propose
+from runner.catalog import Catalog
+from runner.core.engine import Engine
+from runner.core.model import Proposal, Recovered, Status, Stored
+from runner.errors import Refused, RunnerError, StateError, UsageError
+from runner.handed import Handed
+from runner.loop import GRACE, Loop
+from runner.progress import Progress
+from runner.recorder import Recorder
+from runner.settings import overrides
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.folders import FolderStore
+from runner.store.runs import Journal, RunFile, Runs, new_run_id
+from runner.workers import orphans
+from runner.workers.local import LocalExecutor
+from runner.workers.port import Settings as WorkerSettings
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How to run. The same words as on the command line."""
+
+    workers: int = 0  # processes; 0: as many as there are processors
+    threads: int = 1  # tasks at once in each
+    limits: dict[str, str] = {}
+    rates: dict[str, str] = {}
+    durability: Literal["power", "process"] = "power"
+    modules: tuple[str, ...] = ()  # whose tasks may run
+    verbosity: int = 0
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """How a run ended. `exit_code` as the command line has it."""
+
+    run: str
+    exit_code: int
+    counts: dict[str, int]  # status -> jobs that this run reached
+    ran: dict[str, int]  # task -> jobs that ran and succeeded
+    changes: dict[str, int]
+    seconds: float
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """What a run is asked for: a target by name with its arguments, or tasks."""
+
+    target: str | None = None
+    arguments: dict[str, str] = {}
+    tasks: Found | None = None
+
+
+class Session:
+    """A state folder that this process holds the lock of."""
+
+    def __init__(self, store: FolderStore, root: Path, modules: Sequence[str], options: Options) -> None:
+        self._store = store
+        self._root = root
+        self._modules = tuple(modules)
+        self._options = options
+        self._runs = Runs(store)
+        self._loop: Loop | None = None
+
+    def start(self, ask: Ask) -> Summary:
+        """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
+        id = new_run_id(self._runs.ids(), time.time())
+        record = RunFile(
+            id=id,
+            start=codec.stamp(max(time.time(), _start_of(id))),
+            target=ask.target,
+            arguments=ask.arguments,
+            options=msgspec.to_builtins(replace(self._options, modules=self._modules)),
+        )
+        self._runs.write(record)
+        self._store.run = id
+        self._store.announce({})
+        return self._begin(record, ask)
+
+    def resume(self) -> Summary | None:
+        """Go on with the newest run that has not ended; None if there is nothing to go on with."""
+        record = next(iter(self._runs.unfinished()), None)
+        if record is None:
+            return self.start(Ask()) if self._anything_left() else None
+        self._store.run = record.id
+        self._store.announce({})
+        if not record.admitted:
+            return self._begin(record, Ask(target=record.target, arguments=record.arguments))
+        return self._work(record, None, resuming=True)
+
+    def _anything_left(self) -> bool:
+        statuses = self._store.scan().values()
+        unfinished = any(status in (Status.PENDING, Status.RUNNING) for status in statuses)
+        return unfinished or Handed.waiting(self._store)
+
+    def _begin(self, record: RunFile, ask: Ask) -> Summary:
+        try:
+            return self._work(record, self._roots(ask), resuming=False)
+        except (UsageError, Refused) as error:
+            self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
+            raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
+
+    def _roots(self, ask: Ask) -> list[Proposal]:
+        """What the run is asked for, as proposals. Runs the user's flow."""
+        tasks = ask.tasks
+        if tasks is None and ask.target is not None:
+            tasks = load_target(ask.target, ask.arguments, self._modules)
+        try:
+            return propose(tasks, root=self._root) if tasks is not None else []
+        except RunnerError:
+            raise
+        except Exception as error:  # limits() or upstream_tasks() of the user's, or what cannot be a job
+            kind = "" if isinstance(error, TypeError) else f"{type(error).__name__}: "
+            raise UsageError(f"{kind}{error}") from error
+
+    # ------------------------------------------------------------------------------------------------------ the run
+
+    def _work(self, record: RunFile, roots: list[Proposal] | None, *, resuming: bool) -> Summary:
+        """`roots` None: those that the record names."""
+        began = time.monotonic()
+        started = codec.parse_stamp(record.start)
+        options = self._options
+        catalog = Catalog(self._modules, self._root)
+        executor = LocalExecutor(
+            options.workers or os.cpu_count() or 1,
+            self._worker_settings(record, started),
+            preload=self._preload(record),
+        )
+        engine = Engine(resuming=resuming, overrides=overrides(options.limits, options.rates))
+        recorder = Recorder(Journal(self._store, record.id))
+        progress = Progress(record.id, verbosity=options.verbosity)
+        handed = Handed(self._store, catalog, engine)
+        try:
+            loop = Loop(
+                engine, self._store, executor, catalog, handed, [recorder, progress], run=record.id, started=started
+            )
+            with self._signals(loop):
+                damaged = self._recover(loop, catalog)
+                loop.submit(loop.known(record.roots) if roots is None else roots)
+                if roots is not None:
+                    self._store.sync()
+                    ids = [proposal.id for proposal in roots]
+                    record = replace(record, roots=ids, admitted=codec.stamp(time.time()))
+                    self._runs.write(record)
+                complete = loop.run()
+        finally:
+            executor.close(kill=True)
+            recorder.close()
+        progress.close(engine)
+        counts = engine.tally()
+        exit_code = self._exit_code(complete, counts, bool(damaged or handed.quarantined))
+        self._end(record, exit_code)
+        return Summary(
+            run=record.id,
+            exit_code=exit_code,
+            counts={status.value: counts[status] for status in Status if counts[status]},
+            ran=dict(progress.finished),
+            changes=dict(progress.changes),
+            seconds=time.monotonic() - began,
+        )
+
+    def _end(self, record: RunFile, exit_code: int) -> None:
+        """A run that leaves work behind has not ended; one that does not has ended those it took over from, too."""
+        if exit_code == 3:
+            self._runs.write(replace(record, exit=exit_code))
+            return
+        for run in self._runs.unfinished():
+            if run.id != record.id:
+                self._runs.write(replace(run, ended=codec.stamp(time.time())))
+        self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=exit_code))
+
+    @staticmethod
+    def _exit_code(complete: bool, counts: Mapping[Status, int], damaged: bool) -> int:
+        if not complete:
+            return 3
+        return 1 if damaged or counts[Status.FAILED] or counts[Status.BLOCKED] else 0
+
+    def _worker_settings(self, record: RunFile, started: float) -> WorkerSettings:
+        devices = {os.stat(path).st_dev for path in (self._store.path, self._root)}
+        return WorkerSettings(
+            root=str(self._root),
+            state=os.path.abspath(self._store.path),
+            run=record.id,
+            started=started,
+            durable=self._options.durability == "power",
+            devices=tuple(devices),
+            modules=self._modules,
+            threads=self._options.threads,
+        )
+
+    def _preload(self, record: RunFile) -> list[str]:
+        """What the fork server imports before it forks: the modules that this process has imported of those allowed."""
+        return [
+            name
+            for name in list(sys.modules)
+            if any(name == allowed or name.startswith(allowed + ".") for allowed in self._modules)
+        ]
+
+    def _recover(self, loop: Loop, catalog: Catalog) -> int:
+        """Rebuild the engine from the folders. Returns how many files had to be quarantined."""
+        before = self._in_quarantine()
+        unfinished: list[Stored] = []
+
+        def visit(job: JobFile, status: Status, finished: bool) -> None:
+            unfinished.append(catalog.stored(job, status, finished))
+
+        statuses, _ = self._store.recover(visit)
+        owners: dict[str, str] = {}
+        for job in self._samples(statuses, catalog):
+            owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
+        revivable = frozenset(
+            id for id, status in statuses.items() if status is Status.CANCELLED and self._is_revivable(id)
+        )
+        loop.do(Recovered(statuses, unfinished, owners, revivable))
+        return self._in_quarantine() - before
+
+    def _in_quarantine(self) -> int:
+        return len(self._store.shelf.files.names(self._store.shelf.fds[Status.QUARANTINE]))
+
+    def _samples(self, statuses: Mapping[str, Status], catalog: Catalog) -> Iterator[JobFile]:
+        """The done jobs of those classes that may have more than one output: names do not tell who owns those."""
+        several: dict[str, bool] = {}
+        for id, status in statuses.items():
+            name = id.rpartition("-")[0]
+            if status is not Status.DONE or several.get(name) is False:
+                continue
+            try:
+                job = self._store.read(id, status)
+            except (OSError, RunnerError):
+                continue
+            if name not in several:
+                try:
+                    outputs = catalog.kind(job.task).outputs
+                    several[name] = len(outputs) > 1 or any(field.many for field in outputs)
+                except (RunnerError, TypeError):
+                    several[name] = True
+            if several[name] and job.result is not None:
+                yield job
+
+    def _is_revivable(self, id: str) -> bool:
+        try:
+            attempts = self._store.read(id, Status.CANCELLED).attempts
+        except (OSError, RunnerError):
+            return False
+        return bool(attempts) and attempts[-1]["outcome"] in ("superseded", "gone")
+
+    @contextlib.contextmanager
+    def _signals(self, loop: Loop) -> Iterator[None]:
+        """Ctrl-C: finish what runs, then leave; twice: at once. SIGTERM and SIGHUP: the same, with a deadline."""
+
+        def interrupt(signum: int, frame: object) -> None:
+            if loop.stopping:
+                loop.kill()
+            else:
+                loop.stop()
+                _say("stopping: what runs is finished first (Ctrl-C again: at once); `resume` goes on")
+
+        def terminate(signum: int, frame: object) -> None:
+            loop.stop(GRACE)
+
+        handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate, signal.SIGHUP: terminate}
+        try:
+            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        except ValueError:  # not on the main thread: whoever called decides about signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _start_of(id: str) -> float:
+    """The time in a run's id, seconds since the epoch: later than the clock's, when the clock was put back."""
+    return datetime.strptime(id, "%Y%m%dT%H%M%S%z").timestamp()
+
+
+def _say(line: str) -> None:
+    os.write(2, f"\n{line}\n".encode())  # not print: it is called from a signal handler
+
+
+@contextlib.contextmanager
+def open_session(root: Path, state: Path, modules: Sequence[str], options: Options) -> Iterator[Session]:
+    """Open the state folder, take its lock, and make sure that no worker of an earlier run lives.
+
+    The project's root becomes the working directory meanwhile. Raises StateError, Busy.
+    """
+    before = os.getcwd()
+    os.chdir(root)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        with FolderStore(state, durability=options.durability, root=root) as store, store.lock():
+            if orphans.clear_orphans(os.path.join(store.path, "locks")):
+                _say("workers that an earlier run left behind were ended")
+            try:
+                yield Session(store, root, modules, options)
+            except OSError as error:
+                raise StateError(f"{state}: {error}; nothing was lost: free what is lacking, then `resume`") from error
+    finally:
+        os.chdir(before)
