@@ -232,9 +232,16 @@ class Batch:
             return f"{node.type.name} and {type_.name} are both {node.id}, in one batch{self.found_by()}"
         name = next(name for name, value in params.items() if name not in type_.hints and value != node.params[name])
         return (
-            f"{node.id} is there twice in one batch{self.found_by()}, with different parameters: "
+            f"{node.id}{made_by(type_, params)} is there twice in one batch{self.found_by()}, "
+            f"with different parameters: "
             f"{type_.name}.{name} is {shown(node.params[name])} and {shown(params[name])}"
         )
+
+
+def made_by(type_: TaskType, params: Mapping[str, Json]) -> str:
+    """What a job makes, for messages."""
+    paths = [path for field in type_.outputs for path in paths_in(params.get(field.name))]
+    return f" (which makes {paths[0]})" if paths else ""
 
 
 def each_of(found: Any, where: str = "") -> Iterator[Any]:

@@ -83,6 +83,10 @@ class Intake(Protocol):
         """The event was carried out, or refused: its files may go."""
 
     @property
+    def unsettled(self) -> bool:
+        """Whether a file lies there that may not be whole yet."""
+
+    @property
     def stop_wanted(self) -> bool:
         """Whether somebody asked this runner to stop."""
 
@@ -178,13 +182,15 @@ class Loop:
             return True
         if self._judging or self._walks or not self._engine.finished:
             return False
+        if self._intake.unsettled:  # a file that may not be whole yet
+            return False
         self._next_poll = 0.0  # one last look: what was accepted before the end is done
-        return not self._look_into_inbox()
+        return not self._look_into_inbox() and not self._intake.unsettled
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        if not self.stopping and (self._judging or self._walks or self._engine.finished):
-            return 0.0
+        if self._judging or self._walks or (self._engine.finished and not self._intake.unsettled):
+            return POLL if self.stopping else 0.0
         due = self._engine.next_time()
         if due is None or self.stopping:
             return POLL

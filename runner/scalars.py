@@ -59,12 +59,7 @@ def misfit(says: str, value: object) -> Misfit:
     return Misfit(f"expected {says}, found {shown(value)}")
 
 
-def shape_of(value: Json) -> str:
-    """What a JSON value looks like: null, bool, int, float, string, array or object."""
-    return SHAPES.get(type(value), "none")
-
-
-SHAPES: Mapping[type, str] = {
+SHAPES: Mapping[type, str] = {  # what a JSON value looks like
     type(None): "null",
     bool: "bool",
     int: "int",

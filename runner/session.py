@@ -1,9 +1,9 @@
 """One run over one state folder, from the lock to the last line of its record.
 
-The order of things is the protocol. Under the runner lock: make sure no old worker lives; write RUN.json, durable,
-before anything is admitted; ask the target (user code: if it fails, nothing has been moved); recover; admit the roots
-and say so in RUN.json; work; say in RUN.json how it ended. A crash between any two of these leaves a state that
-`resume` goes on with.
+The order of things is the protocol. Under the runner lock: make sure no old worker lives; read the folders (a state
+of a newer version is left alone); write RUN.json, durable, before anything is admitted; ask the target (user code: if
+it fails, no job has been moved); admit the roots and say so in RUN.json; work; say in RUN.json how it ended. A crash
+between any two of these leaves a state that `resume` goes on with.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from msgspec.structs import replace
 from runner.batch import Found, load_target, propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Proposal, Recovered, Status, Stored
+from runner.core.model import Proposal, Recovered, Status
 from runner.errors import Refused, RunnerError, StateError, UsageError
 from runner.handed import Handed
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
+from runner.rebuild import rebuild
 from runner.recorder import Recorder
 from runner.settings import overrides
 from runner.store import codec
-from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
@@ -81,10 +81,11 @@ class Session:
         self._modules = tuple(modules)
         self._options = options
         self._runs = Runs(store)
-        self._loop: Loop | None = None
+        self._catalog = Catalog(modules, root)
 
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
+        found = rebuild(self._store, self._catalog)
         id = new_run_id(self._runs.ids(), time.time())
         record = RunFile(
             id=id,
@@ -96,7 +97,7 @@ class Session:
         self._runs.write(record)
         self._store.run = id
         self._store.announce({})
-        return self._begin(record, ask)
+        return self._begin(record, ask, found)
 
     def resume(self) -> Summary | None:
         """Go on with the newest run that has not ended; None if there is nothing to go on with."""
@@ -105,18 +106,19 @@ class Session:
             return self.start(Ask()) if self._anything_left() else None
         self._store.run = record.id
         self._store.announce({})
+        found = rebuild(self._store, self._catalog)
         if not record.admitted:
-            return self._begin(record, Ask(target=record.target, arguments=record.arguments))
-        return self._work(record, None, resuming=True)
+            return self._begin(record, Ask(target=record.target, arguments=record.arguments), found)
+        return self._work(record, None, found)
 
     def _anything_left(self) -> bool:
         statuses = self._store.scan().values()
         unfinished = any(status in (Status.PENDING, Status.RUNNING) for status in statuses)
         return unfinished or Handed.waiting(self._store)
 
-    def _begin(self, record: RunFile, ask: Ask) -> Summary:
+    def _begin(self, record: RunFile, ask: Ask, found: tuple[Recovered, int]) -> Summary:
         try:
-            return self._work(record, self._roots(ask), resuming=False)
+            return self._work(record, self._roots(ask), found)
         except (UsageError, Refused) as error:
             self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
@@ -136,27 +138,34 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ the run
 
-    def _work(self, record: RunFile, roots: list[Proposal] | None, *, resuming: bool) -> Summary:
-        """`roots` None: those that the record names."""
+    def _work(self, record: RunFile, roots: list[Proposal] | None, found: tuple[Recovered, int]) -> Summary:
+        """`roots` None: a run that was interrupted goes on, with those that its record names."""
+        recovered, damaged = found
         began = time.monotonic()
         started = codec.parse_stamp(record.start)
         options = self._options
-        catalog = Catalog(self._modules, self._root)
         executor = LocalExecutor(
             options.workers or os.cpu_count() or 1,
             self._worker_settings(record, started),
             preload=self._preload(record),
         )
-        engine = Engine(resuming=resuming, overrides=overrides(options.limits, options.rates))
+        engine = Engine(resuming=roots is None, overrides=overrides(options.limits, options.rates))
         recorder = Recorder(Journal(self._store, record.id))
         progress = Progress(record.id, verbosity=options.verbosity)
-        handed = Handed(self._store, catalog, engine)
+        handed = Handed(self._store, self._catalog, engine)
         try:
             loop = Loop(
-                engine, self._store, executor, catalog, handed, [recorder, progress], run=record.id, started=started
+                engine,
+                self._store,
+                executor,
+                self._catalog,
+                handed,
+                [recorder, progress],
+                run=record.id,
+                started=started,
             )
             with self._signals(loop):
-                damaged = self._recover(loop, catalog)
+                loop.do(recovered)
                 loop.submit(loop.known(record.roots) if roots is None else roots)
                 if roots is not None:
                     self._store.sync()
@@ -216,54 +225,6 @@ class Session:
             for name in list(sys.modules)
             if any(name == allowed or name.startswith(allowed + ".") for allowed in self._modules)
         ]
-
-    def _recover(self, loop: Loop, catalog: Catalog) -> int:
-        """Rebuild the engine from the folders. Returns how many files had to be quarantined."""
-        before = self._in_quarantine()
-        unfinished: list[Stored] = []
-
-        def visit(job: JobFile, status: Status, finished: bool) -> None:
-            unfinished.append(catalog.stored(job, status, finished))
-
-        statuses, _ = self._store.recover(visit)
-        owners: dict[str, str] = {}
-        for job in self._samples(statuses, catalog):
-            owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
-        revivable = frozenset(
-            id for id, status in statuses.items() if status is Status.CANCELLED and self._is_revivable(id)
-        )
-        loop.do(Recovered(statuses, unfinished, owners, revivable))
-        return self._in_quarantine() - before
-
-    def _in_quarantine(self) -> int:
-        return len(self._store.shelf.files.names(self._store.shelf.fds[Status.QUARANTINE]))
-
-    def _samples(self, statuses: Mapping[str, Status], catalog: Catalog) -> Iterator[JobFile]:
-        """The done jobs of those classes that may have more than one output: names do not tell who owns those."""
-        several: dict[str, bool] = {}
-        for id, status in statuses.items():
-            name = id.rpartition("-")[0]
-            if status is not Status.DONE or several.get(name) is False:
-                continue
-            try:
-                job = self._store.read(id, status)
-            except (OSError, RunnerError):
-                continue
-            if name not in several:
-                try:
-                    outputs = catalog.kind(job.task).outputs
-                    several[name] = len(outputs) > 1 or any(field.many for field in outputs)
-                except (RunnerError, TypeError):
-                    several[name] = True
-            if several[name] and job.result is not None:
-                yield job
-
-    def _is_revivable(self, id: str) -> bool:
-        try:
-            attempts = self._store.read(id, Status.CANCELLED).attempts
-        except (OSError, RunnerError):
-            return False
-        return bool(attempts) and attempts[-1]["outcome"] in ("superseded", "gone")
 
     @contextlib.contextmanager
     def _signals(self, loop: Loop) -> Iterator[None]:

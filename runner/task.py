@@ -178,12 +178,16 @@ def encode(task: Task, root: Path | str) -> dict[str, Json]:
 def _dump(type_: TaskType, field: FieldInfo, task: Task, root: str) -> Json:
     try:
         return field.form.dump(getattr(task, field.name), root)
-    except Misfit as error:
-        raise TypeError(f"{type_.name}.{field.name}{error.where}: {error.message}") from None
     except AttributeError:
         raise TypeError(f"{type_.name}.{field.name} has no value") from None
-    except RecursionError:
-        raise TypeError(f"{type_.name}.{field.name} holds itself, or is nested too deep") from None
+    except (Misfit, RecursionError) as error:
+        raise _unfit(type_, field, error) from None
+
+
+def _unfit(type_: TaskType, field: FieldInfo, error: Exception) -> TypeError:
+    if isinstance(error, Misfit):
+        return TypeError(f"{type_.name}.{field.name}{error.where}: {error.message}")
+    return TypeError(f"{type_.name}.{field.name} holds itself, or is nested too deep")
 
 
 def decode(cls: type[AnyTask], params: Mapping[str, Json], root: Path | str) -> AnyTask:
@@ -201,8 +205,8 @@ def decode(cls: type[AnyTask], params: Mapping[str, Json], root: Path | str) -> 
         try:
             if field.init:
                 arguments[name] = field.form.load(value)
-        except Misfit as error:
-            raise TypeError(f"{type_.name}.{name}{error.where}: {error.message}") from None
+        except (Misfit, RecursionError) as error:
+            raise _unfit(type_, field, error) from None
     for field in type_.fields:
         if field.required and field.name not in params:
             raise TypeError(f"{type_.name}.{field.name} has no value, and no default")
@@ -221,11 +225,17 @@ def decode(cls: type[AnyTask], params: Mapping[str, Json], root: Path | str) -> 
 
 
 def with_defaults(type_: TaskType, params: Mapping[str, Json], root: Path | str) -> dict[str, Json]:
-    """`params` of an older record, with the defaults of what is missing, as far as there are any. Unknown ones stay."""
+    """`params` of an older record, with the defaults of what is missing, as far as there are any. Unknown ones stay.
+
+    Raises TypeError, naming class and field, for a default that does not fit its field.
+    """
     complete = dict(params)
     for field in type_.fields:
         if field.name not in complete and field.init and not field.required:
-            complete[field.name] = field.form.dump(field.default_value(), str(root))
+            try:
+                complete[field.name] = field.form.dump(field.default_value(), str(root))
+            except Misfit as error:
+                raise _unfit(type_, field, error) from None
     return complete
 
 

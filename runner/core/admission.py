@@ -86,7 +86,9 @@ class Admission:
         for need in proposal.inputs:
             maker = makers.get(need.path) or self._ledger.maker(need.path)
             if maker == proposal.id:
-                raise CycleFound(f"{maker} waits for itself: {need.path} is its Input and its Output", (maker, maker))
+                raise CycleFound(
+                    f"a cycle, {maker} waits for itself: {need.path} is its Input and its Output", (maker, maker)
+                )
             if maker is not None:
                 if maker not in after:
                     after.append(maker)
@@ -163,7 +165,7 @@ class Admission:
             path = self._path(maker, id, after)
             if path:
                 cycle = (id, *path)
-                raise CycleFound("tasks wait for each other: " + " -> ".join(cycle), cycle)
+                raise CycleFound("a cycle, tasks that wait for each other: " + " -> ".join(cycle), cycle)
 
     def _path(self, start: str, goal: str, after: dict[str, tuple[str, ...]]) -> list[str]:
         """The jobs from `start` to `goal`, each waiting for the next; empty if there is no such chain."""

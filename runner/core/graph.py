@@ -39,7 +39,7 @@ class Forest:
             sorter.prepare()
         except CycleError as error:
             cycle = tuple(reversed(error.args[1]))  # each waits for the next
-            raise CycleFound("tasks wait for each other: " + " -> ".join(cycle), cycle) from None
+            raise CycleFound("a cycle, tasks that wait for each other: " + " -> ".join(cycle), cycle) from None
         for id in again:
             self._more[id] = self._more.get(id, 0) + 1
         holders = self._holders

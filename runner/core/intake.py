@@ -39,7 +39,7 @@ class Intake:
             else:
                 self._enter(entry, node)
             staged = entry.proposal.staged
-            if staged and (entry.fate is not Fate.NEW or entry.after != entry.proposal.after):
+            if staged and entry.fate is not Fate.NEW:
                 board.out.append(Discard((staged,)))
         board.revive()
         for id in released:

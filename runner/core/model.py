@@ -120,13 +120,12 @@ class Proposal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     submitted: bool = False
     depth: int = 0
     staged: str | None = None  # name in tmp/ of a whole job file that holds exactly this, `after` included
-    handed: str | None = None  # name in inbox/ of the file it came with: its history is kept
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
     """One entry of a job's history, as the engine asks for it; the store adds the run and the time."""
 
-    outcome: str  # died, timeout, interrupted, failed, cancelled, superseded, gone
+    outcome: str  # failed, published, died, timeout, interrupted, cancelled, superseded, gone
     type: str
     message: str
     seconds: float | None = None

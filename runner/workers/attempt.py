@@ -76,6 +76,8 @@ class Bench:
         self.settings = settings
         self.root = Path(settings.root)
         self.now = datetime.fromtimestamp(settings.started, UTC)
+        self.checked_at = codec.stamp(settings.started)
+        self._kinds: dict[str, TaskType] = {}
         self._tmp = os.open(os.path.join(settings.state, "tmp"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def write(self, job: JobFile) -> str:
@@ -90,6 +92,13 @@ class Bench:
             os.close(fd)
         return name
 
+    def kind(self, name: str) -> TaskType:
+        """A task class by name. Raises TargetError or TypeError."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = describe(load_class(name, self.settings.modules))
+        return kind
+
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")
 
@@ -103,7 +112,7 @@ class _Attempt:
     def __init__(self, order: Order, bench: Bench) -> None:
         self.order = order
         self.bench = bench
-        self.job = codec.decode(bytes(order.job), order.id)
+        self.job = codec.decode(bytes(order.job) + b"\n", order.id)  # the end of a file is lost within a message
         self.began = time.time()
         self.clock = time.perf_counter()
         self.published = False
@@ -111,7 +120,7 @@ class _Attempt:
     # ------------------------------------------------------------------------------------------------------- the frame
 
     def perform(self) -> Reply:
-        header = f"--- {codec.stamp(self.began)} run {self.bench.settings.run} attempt {len(self.job.attempts) + 1}\n"
+        header = f"--- run {self.bench.settings.run}, attempt {len(self.job.attempts) + 1}\n"
         log = Log(os.path.join(self.bench.settings.state, "logs"), self.job.id, header)
         CURRENT_LOG.set(log)
         staged: dict[str, str] = {}
@@ -127,7 +136,7 @@ class _Attempt:
 
     def _load(self) -> tuple[TaskType, Task]:
         try:
-            kind = describe(load_class(self.job.task, self.bench.settings.modules))
+            kind = self.bench.kind(self.job.task)
             return kind, decode(kind.cls, self.job.params, self.bench.root)
         except ClassGone as error:
             raise Hopeless(str(error)) from error
@@ -261,7 +270,7 @@ class _Attempt:
         result: dict[str, Json] = {
             "run": self.bench.settings.run,
             "version": kind.version,
-            "checked_at": codec.stamp(self.bench.settings.started),
+            "checked_at": self.bench.checked_at,
             "change": self._change(absent, outputs, value),
             "params": self._own_params(kind),
             "hints": only_hints(kind, self.job.params),
@@ -363,7 +372,7 @@ class _Attempt:
             if until is not None:
                 return until
         try:
-            kind = describe(load_class(self.job.task, self.bench.settings.modules))
+            kind = self.bench.kind(self.job.task)
         except (RunnerError, TypeError):  # the module is broken: there is nothing to try again
             return None
         failures = 1 + sum(a["outcome"] in policy.CHARGED for a in counted)

@@ -135,8 +135,11 @@ def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> N
             os.read(wake_read, 4096)
             _reap(control)
         if control.fileno() in readable:
-            data, fds, _, _ = socket.recv_fds(control, _PACKET, 1)
-            if not data:
+            try:
+                data, fds, _, _ = socket.recv_fds(control, _PACKET, 1)
+            except ConnectionError:
+                data, fds = b"", []
+            if not data:  # the scheduler is gone: so are we, and with us, by the kernel, the workers
                 os._exit(0)
             pid = os.fork()
             if pid == 0:
@@ -159,7 +162,10 @@ def _reap(control: socket.socket) -> None:
             return
         if pid == 0:
             return
-        control.send(msgspec.json.encode(Died(pid, status)))
+        try:
+            control.send(msgspec.json.encode(Died(pid, status)))
+        except OSError:  # nobody is left to tell
+            os._exit(0)
 
 
 def _ignore(signum: int, frame: object) -> None:

@@ -1,0 +1,65 @@
+"""From the folders to the engine: what the last runner left, read once, as the event that starts everything.
+
+Nothing is moved here but what recovery in the store puts right by itself (see `store/recovery.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runner.catalog import Catalog
+from runner.core.model import Recovered, Status, Stored
+from runner.errors import RunnerError
+from runner.store.codec import JobFile
+from runner.store.folders import FolderStore
+
+
+def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
+    """What recovery found, and how many files it had to quarantine. Raises NewerSchema, with nothing moved."""
+    before = _in_quarantine(store)
+    unfinished: list[Stored] = []
+
+    def visit(job: JobFile, status: Status, finished: bool) -> None:
+        unfinished.append(catalog.stored(job, status, finished))
+
+    statuses, _ = store.recover(visit)
+    owners: dict[str, str] = {}
+    for job in _with_several_outputs(store, catalog, statuses):
+        owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
+    cancelled = (id for id, status in statuses.items() if status is Status.CANCELLED)
+    revivable = frozenset(id for id in cancelled if _is_revivable(store, id))
+    return Recovered(statuses, unfinished, owners, revivable), _in_quarantine(store) - before
+
+
+def _in_quarantine(store: FolderStore) -> int:
+    return len(store.shelf.files.names(store.shelf.fds[Status.QUARANTINE]))
+
+
+def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status]) -> Iterator[JobFile]:
+    """The done jobs of those classes that may have more than one output: names do not tell who owns those."""
+    several: dict[str, bool] = {}
+    for id, status in statuses.items():
+        name = id.rpartition("-")[0]
+        if status is not Status.DONE or several.get(name) is False:
+            continue
+        try:
+            job = store.read(id, status)
+        except (OSError, RunnerError):
+            continue
+        if name not in several:
+            try:
+                outputs = catalog.kind(job.task).outputs
+                several[name] = len(outputs) > 1 or any(field.many for field in outputs)
+            except (RunnerError, TypeError):
+                several[name] = True
+        if several[name]:
+            yield job
+
+
+def _is_revivable(store: FolderStore, id: str) -> bool:
+    """Whether it was cancelled as superseded or gone, and so comes back when it is found again."""
+    try:
+        attempts = store.read(id, Status.CANCELLED).attempts
+    except (OSError, RunnerError):
+        return False
+    return bool(attempts) and attempts[-1]["outcome"] in ("superseded", "gone")

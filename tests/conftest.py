@@ -1,0 +1,53 @@
+"""For all tests: what needs root, nginx or strace is skipped, with the reason, where it is missing; one seed for all.
+
+A test that makes faults strike says how many did, by `record_property("struck", ...)`; the summary shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+SEED = "RUNNER_TEST_SEED"
+REPORTED = "struck"  # the property in which a test says how many faults struck
+
+NEEDS: dict[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+    "nginx": lambda: shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None,
+    "strace": lambda: shutil.which("strace") is not None,
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))  # pytest-xdist hands the environment on to its workers
+    os.environ.pop("RUNNER_STATE", None)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"{SEED}={os.environ[SEED]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {name for name, there in NEEDS.items() if not there()}
+    for item in items:
+        for name in sorted(missing):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"needs {name} (.ci/run has all that is needed)"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A fault test that passed tells how often its fault struck: a test that cannot fail would show here as none."""
+    told = [
+        f"{report.nodeid}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for key, value in report.user_properties
+        if key == REPORTED
+    ]
+    if told:
+        terminalreporter.section(f"faults that struck ({SEED}={os.environ[SEED]})")
+        for line in sorted(told):
+            terminalreporter.line(line)
