@@ -1,0 +1,324 @@
+"""Job files: JobFile <-> the bytes on disk, strictly, with the path of the fault in the message.
+
+Whatever the bytes are, `decode` answers with a JobFile, BadJobFile or NewerSchema, never with another exception: a job
+file is input from outside. Must not touch the disk, import a Task, or know what folder a file lies in.
+
+Theory: a file that this program wrote is exactly what `encode` would write again. So one comparison proves at once
+that it has no duplicate keys, no unknown fields and no odd numbers; only other files take the slow, thorough way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from runner.core.model import Json, Proposal
+from runner.errors import BadJobFile, NewerSchema
+
+SCHEMA = 1
+MAX_DEPTH = 64  # of nested arrays and objects: what encode writes, every later reader can take, however deep its stack
+MAX_ID_BYTES = 200  # a file name has 255, and .json, .reason.txt and a writer's token want their share
+KEPT_ATTEMPTS = 20
+
+ID_PATTERN = r"^\w+-[0-9a-f]{16}\Z"
+_ID = re.compile(ID_PATTERN)
+_STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z"
+_TOO_DEEP = b"\n" + b"  " * (MAX_DEPTH + 1)
+
+Id = Annotated[str, Meta(pattern=ID_PATTERN)]
+Stamp = Annotated[str, Meta(pattern=_STAMP)]
+Time = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0)]
+Object = dict[str, Json]
+
+
+class JobFile(Struct, kw_only=True, frozen=True):
+    """What a job file holds, field by field, in the order of the file. Times are stamps (see `parse_stamp`)."""
+
+    schema: int = SCHEMA
+    id: Id
+    task: str
+    params: Object
+    after: tuple[Id, ...] = ()
+    found_by: str | None = None
+    submitted: bool = False
+    depth: Count = 0
+    not_before: Stamp | None = None
+    retries_from: Count = 0
+    attempts: list[Object] = []
+    result: Object | None = None
+    extra: Object | UnsetType = field(default=UNSET, name="")
+    """Unknown top-level keys, kept: written after the others, under their own names. UNSET: none."""
+
+
+class _Failure(Struct):
+    type: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+
+
+class _Attempt(Struct):
+    outcome: str
+    run: str | None = None
+    started: Time | None = None
+    seconds: float | None = None
+    error: _Failure | None = None
+
+
+class _Digest(Struct):
+    bytes: Count
+    sha256: str
+
+
+class _Result(Struct):
+    run: str | None = None
+    checked_at: Time | None = None
+    change: str | None = None
+    params: Object = {}
+    hints: Object = {}
+    inputs: dict[str, str | None] = {}
+    outputs: dict[str, _Digest | None] = {}
+    found: list[Id] = []
+
+
+_FIELDS = tuple(f for f in JobFile.__struct_fields__ if f != "extra")
+_decoder = msgspec.json.Decoder(JobFile)
+_any = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+_format = msgspec.json.format
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be a job's id, and so, with `.json`, a file name inside the state folder."""
+    return _ID.match(text) is not None and len(text.encode("utf-8", "replace")) <= MAX_ID_BYTES
+
+
+def decode(data: bytes, name: str | None = None) -> JobFile:
+    """The job in `data`, strictly; with `name`, its id must be that. The size is the caller's to limit.
+
+    Raises BadJobFile (with the place of the fault), or NewerSchema for a schema that this version does not know.
+    """
+    try:
+        job = _decoder.decode(data)
+        ours = job.extra is UNSET and job.schema == SCHEMA and encode(job) == data
+    except (ValueError, RecursionError, BadJobFile):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        ours = False
+    if not ours:
+        job = _decode_slowly(data)
+    if name is not None and job.id != name:
+        _bad("$.id", f"is {job.id!r}, but the file is named {name!r}")
+    return _checked(job)
+
+
+def decode_handed_in(data: bytes) -> JobFile:
+    """What somebody else wrote: `task` and `params` suffice; without an `id` it is "". Raises BadJobFile only."""
+    try:
+        return decode(data)
+    except NewerSchema as error:
+        raise BadJobFile(str(error)) from None
+    except BadJobFile:
+        found = document(data)
+        if "id" in found:
+            raise
+    stand_in = "x-0123456789abcdef"
+    job = _from_document({"id": stand_in, **found})
+    return msgspec.structs.replace(_checked(job), id="")
+
+
+def _decode_slowly(data: bytes) -> JobFile:
+    found = document(data)
+    check_schema(found)
+    return _from_document(found)
+
+
+def check_schema(document: Object) -> None:
+    """NewerSchema if it was written by a newer version, BadJobFile if its schema number is none."""
+    schema = document.get("schema", SCHEMA)
+    if type(schema) is not int or schema < 1:
+        _bad("$.schema", f"{schema!r} is no schema number")
+    if schema > SCHEMA:
+        raise NewerSchema(f"schema {schema} was written by a newer version; this one knows {SCHEMA}: upgrade it")
+
+
+def document(data: bytes) -> Object:
+    """The one JSON object that `data` is, with nothing ambiguous in it. Raises BadJobFile."""
+    if data[:3] == b"\xef\xbb\xbf":
+        _bad("$", "starts with a byte order mark")
+    try:
+        found = _any.decode(data)
+        too_deep = _TOO_DEEP in _format(data, indent=2)
+        json.loads(data, object_pairs_hook=_no_duplicates)
+    except RecursionError:
+        too_deep = True
+    except UnicodeDecodeError as error:
+        _bad("$", f"is not UTF-8: byte {error.start} {error.reason}")
+    except ValueError as error:
+        _bad("$", str(error))
+    if too_deep:
+        _bad("$", f"is nested more than {MAX_DEPTH} deep")
+    if not isinstance(found, dict):
+        _bad("$", f"is {type(found).__name__}, not one object")
+    return found
+
+
+def _no_duplicates(pairs: list[tuple[str, Json]]) -> Object:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"has the key {next(k for k in keys if keys.count(k) > 1)!r} twice in one object")
+    return found
+
+
+def _from_document(document: Object) -> JobFile:
+    extra = {key: value for key, value in document.items() if key not in _FIELDS}
+    try:
+        job = msgspec.convert({key: document[key] for key in _FIELDS if key in document}, JobFile)
+    except msgspec.ValidationError as error:
+        raise BadJobFile(_with_path(error, "$")) from None
+    return msgspec.structs.replace(job, extra=extra) if extra else job
+
+
+def _checked(job: JobFile) -> JobFile:
+    """What the types alone do not say."""
+    if len(job.id) * 4 > MAX_ID_BYTES and not is_id(job.id):
+        _bad("$.id", f"is longer than {MAX_ID_BYTES} bytes")
+    if job.retries_from > len(job.attempts):
+        _bad("$.retries_from", f"is {job.retries_from}, with {len(job.attempts)} attempts")
+    if job.not_before is not None:
+        parse_stamp(job.not_before)
+    where = "$.attempts"
+    try:
+        if job.attempts:
+            msgspec.convert(job.attempts, list[_Attempt])
+        where = "$.result"
+        if job.result is not None:
+            msgspec.convert(job.result, _Result)
+    except msgspec.ValidationError as error:
+        raise BadJobFile(_with_path(error, where)) from None
+    return job
+
+
+def _with_path(error: msgspec.ValidationError, where: str) -> str:
+    what, at, path = str(error).rpartition(" - at `$")
+    return f"`{where}{path.rstrip('`')}`: {what}" if at else f"`{where}`: {error}"
+
+
+def _bad(where: str, what: str) -> NoReturn:
+    raise BadJobFile(f"`{where}` {what}")
+
+
+def encode(job: JobFile) -> bytes:
+    """The file's bytes: JSON with an indent of 2, a newline at its end, the contract's order of keys.
+
+    Raises BadJobFile for what could not be read back (lone surrogates, too deep), TypeError for what is not JSON.
+    The caller keeps NaN and infinity out: they would become null.
+    """
+    try:
+        if job.extra is UNSET:
+            data = _format(_encoder.encode(job), indent=2) + b"\n"
+        else:
+            document = {key: getattr(job, key) for key in _FIELDS}
+            document.update((key, value) for key, value in job.extra.items() if key not in document)
+            data = _format(_encoder.encode(document), indent=2) + b"\n"
+    except UnicodeEncodeError as error:
+        raise BadJobFile(f"{job.id}: holds text that is not valid Unicode: {error.object!r}") from None
+    except RecursionError:
+        data = _TOO_DEEP
+    if _TOO_DEEP in data:
+        raise BadJobFile(f"{job.id}: is nested more than {MAX_DEPTH} deep")
+    return data
+
+
+def new_file(proposal: Proposal, after: Sequence[str]) -> JobFile:
+    """A new job, as it was proposed, with its upstream jobs complete."""
+    return JobFile(
+        id=proposal.id,
+        task=proposal.task,
+        params=proposal.params,
+        after=tuple(after),
+        found_by=proposal.found_by,
+        submitted=proposal.submitted,
+        depth=proposal.depth,
+    )
+
+
+def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile:
+    """The job with its newest wish: all that a proposal says. The very same object if it says nothing new."""
+    after = tuple(after)
+    if (
+        job.params == proposal.params
+        and _same_types(job.params, proposal.params)
+        and job.after == after
+        and job.found_by == proposal.found_by
+        and job.depth == proposal.depth
+        and job.task == proposal.task
+        and job.submitted >= proposal.submitted
+    ):
+        return job
+    return msgspec.structs.replace(
+        job,
+        task=proposal.task,
+        params=proposal.params,
+        after=after,
+        found_by=proposal.found_by,
+        submitted=job.submitted or proposal.submitted,  # what a person handed in stays so, whoever finds it later
+        depth=proposal.depth,
+    )
+
+
+def _same_types(one: Json, other: Json) -> bool:
+    """For what is equal: whether it is the same JSON too (1, 1.0 and true are equal, and are not)."""
+    return _encoder.encode(one) == _encoder.encode(other)
+
+
+def with_wish_of(job: JobFile, newer: JobFile) -> JobFile:
+    """`job`, its history and its result, with the wish of `newer`."""
+    return msgspec.structs.replace(
+        job,
+        task=newer.task,
+        params=newer.params,
+        after=newer.after,
+        found_by=newer.found_by,
+        submitted=newer.submitted,
+        depth=newer.depth,
+    )
+
+
+def with_attempt(
+    job: JobFile, attempt: Mapping[str, Json] | None, *, not_before: float | None = None, reset_retries: bool = False
+) -> JobFile:
+    """`job` with one more attempt and the time of the next; old attempts that count no more are trimmed.
+
+    The last 20 stay, and all that count as retries; `reset_retries`: none does from here on.
+    """
+    attempts = [*job.attempts, dict(attempt)] if attempt is not None else job.attempts
+    retries_from = len(attempts) if reset_retries else job.retries_from
+    surplus = min(len(attempts) - KEPT_ATTEMPTS, retries_from)
+    if surplus > 0:
+        attempts = attempts[surplus:]
+        retries_from -= surplus
+    return msgspec.structs.replace(
+        job,
+        not_before=None if not_before is None else stamp(not_before),
+        retries_from=retries_from,
+        attempts=attempts,
+    )
+
+
+def stamp(epoch: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC: "2026-11-22T02:00:00.123456Z"."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def parse_stamp(text: str) -> float:
+    """Seconds since the epoch. Raises BadJobFile."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise BadJobFile(f"{text!r} is no time such as 2026-11-22T02:00:00.123456Z") from None

@@ -1,0 +1,236 @@
+"""The file primitives, and the seam where a test makes the N-th of them fail.
+
+Every system call of the store goes through an instance of `Files`: a few calls, relative to the descriptor of an open
+folder, so that no path is walked twice and no symlink on the way is followed. They decide nothing, know no job, and
+let every OSError through as it is. A failed sync is never tried again: the kernel may have dropped the pages and
+would call the second try a success.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+
+from runner.errors import BadJobFile
+
+MODE = 0o644  # for files; a group that may write a job file could choose the parameters of code that runs as its owner
+FOLDER_MODE = 0o755
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: to open a FIFO must not hang
+_NO_ATIME = getattr(os, "O_NOATIME", 0)  # saves most of what a first read of many small files costs
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
+_RENAME_EXCHANGE = 2
+_NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
+_serial = count(1)
+
+
+class Files:
+    """What the store asks of the operating system. `folder` is the descriptor of an open folder."""
+
+    def open_folder(self, path: str, parent: int | None = None, *, follow: bool = False) -> int:
+        """A descriptor for the folder. Without `follow`, ENOTDIR or ELOOP for a symlink."""
+        return os.open(path, _FOLDER if follow else _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+
+    def mkdir(self, folder: int, name: str) -> None:
+        os.mkdir(name, FOLDER_MODE, dir_fd=folder)
+
+    def close(self, folder: int) -> None:
+        os.close(folder)
+
+    def write(self, folder: int, name: str, data: bytes) -> None:
+        """Create the file, which must not exist, whole. An error at the close counts: some disks tell only then."""
+        descriptor = os.open(name, _CREATE, MODE, dir_fd=folder)
+        try:
+            done = os.write(descriptor, data)
+            while done < len(data):
+                done += os.write(descriptor, data[done:])
+        except BaseException:
+            os.close(descriptor)
+            raise  # what was written lies in tmp/ under this process' name: a recovery sweeps it
+        os.close(descriptor)
+
+    def append(self, folder: int, name: str, data: bytes) -> None:
+        """Add to the end of the file, which is made if need be. A crash may leave a part of it."""
+        descriptor = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, MODE, dir_fd=folder)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def overwrite(self, folder: int, name: str, data: bytes) -> None:
+        """Replace the first bytes in place: for a few bytes that are always written and read whole."""
+        descriptor = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, MODE, dir_fd=folder)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, folder: int, name: str, to_folder: int, to_name: str) -> None:
+        """Replaces what has that name already, in one step."""
+        os.rename(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder)
+
+    def exchange(self, folder: int, name: str, to_folder: int, to_name: str) -> bool:
+        """Swap two files in one step. False: this platform or file system cannot, and nothing was done."""
+        exchange = _exchange()
+        return exchange is not None and exchange(folder, name, to_folder, to_name)
+
+    def unlink(self, folder: int, name: str) -> None:
+        os.unlink(name, dir_fd=folder)
+
+    def read(self, folder: int, name: str, cap: int) -> bytes:
+        """The whole file. BadJobFile if it is no regular file, not this user's, or larger than `cap` bytes."""
+        try:
+            descriptor = os.open(name, _READ | _NO_ATIME, dir_fd=folder)
+        except PermissionError:  # a file of somebody else's may be read, but not without a trace
+            descriptor = os.open(name, _READ, dir_fd=folder)
+        except OSError as error:
+            if error.errno in _NOT_REGULAR:
+                raise BadJobFile(_NOT_REGULAR[error.errno]) from None
+            raise
+        try:
+            found = os.fstat(descriptor)
+            _check_regular(found, cap)
+            data = os.read(descriptor, found.st_size + 1)
+            while len(data) < found.st_size and (more := os.read(descriptor, found.st_size - len(data))):
+                data += more
+            return data
+        finally:
+            os.close(descriptor)
+
+    def names(self, folder: int) -> list[str]:
+        """All names in the folder, in no order."""
+        # A descriptor of its own: one that two threads list shares its position between them.
+        descriptor = os.open(".", _FOLDER, dir_fd=folder)
+        try:
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def stat(self, folder: int, name: str, *, follow: bool = False) -> os.stat_result:
+        """Of the name itself, if it is a symlink, unless told to `follow`."""
+        return os.stat(name, dir_fd=folder, follow_symlinks=follow)
+
+    def exists(self, folder: int, name: str) -> bool:
+        try:
+            self.stat(folder, name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def sync_file(self, folder: int, name: str) -> None:
+        """Make the file's contents durable; not its name."""
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_folder(self, folder: int) -> None:
+        """Make the folder's names durable."""
+        os.fsync(folder)
+
+    def sync_filesystem(self, folder: int) -> bool:
+        """Make everything on that file system durable. False: this platform cannot, nothing was done."""
+        syncfs = _syncfs()
+        if syncfs is None:
+            return False
+        syncfs(folder)
+        return True
+
+
+def _check_regular(found: os.stat_result, cap: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise BadJobFile("is no regular file")
+    if found.st_uid != os.geteuid():
+        raise BadJobFile(f"belongs to uid {found.st_uid}, not to this user ({os.geteuid()})")
+    if found.st_size > cap:
+        raise BadJobFile(f"has {found.st_size} bytes, and {cap} are allowed")
+
+
+@cache
+def _syncfs() -> Callable[[int], None] | None:
+    import ctypes  # here, as it costs several milliseconds that no look verb needs
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if function is None:
+        return None
+
+    def syncfs(folder: int) -> None:
+        if function(folder) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"syncfs: {os.strerror(number)}")
+
+    return syncfs
+
+
+@cache
+def _exchange() -> Callable[[int, str, int, str], bool] | None:
+    import ctypes
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return None
+
+    def exchange(folder: int, name: str, to_folder: int, to_name: str) -> bool:
+        if function(folder, os.fsencode(name), to_folder, os.fsencode(to_name), _RENAME_EXCHANGE) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in _NO_EXCHANGE:
+            return False
+        raise OSError(number, os.strerror(number), name, None, to_name)
+
+    return exchange
+
+
+# ------------------------------------------------------------------------------------------- who writes, and is alive
+
+
+def process_start(pid: int) -> str | None:
+    """When the process started, in the kernel's own ticks: with the pid, it names a process for good. None: it is gone.
+
+    "0" where there is no /proc and a process of that pid is alive: pids alone must do there.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, *fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        if os.path.exists("/proc/self/stat"):
+            return None
+    else:
+        return None if state in b"ZX" else fields[18].decode()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "0"
+
+
+@cache
+def _token(pid: int) -> str:
+    return f"{pid}-{process_start(pid) or 0}."
+
+
+def writer_token() -> str:
+    """What names in tmp/ begin with: this process, so that a recovery knows whose files nobody will want any more."""
+    return _token(os.getpid())  # asked anew each time: a fork inherits the cache, and is another writer
+
+
+def tmp_name(label: str) -> str:
+    """A name for tmp/ that no other process, store or thread uses; `label` is for whoever looks in."""
+    return f"{_token(os.getpid())}{next(_serial)}.{label}"
+
+
+def writer_is_gone(name: str) -> bool:
+    """Whether the process that a name in tmp/ begins with has ended. False for any other name."""
+    pid, dash, rest = name.partition("-")
+    start, dot, _ = rest.partition(".")
+    if not (dash and dot and pid.isdecimal() and start.isdecimal() and pid.isascii() and len(pid) < 12):
+        return False
+    return process_start(int(pid)) != start

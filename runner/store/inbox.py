@@ -1,0 +1,212 @@
+"""What others hand in: jobs, retries by rename, and commands to the runner.
+
+Anybody of this user may put files into inbox/, at any time and with any tool, so nothing about them is taken for
+granted. What is put there by the functions here is durable when they return. A file leaves inbox/ only after what it
+asked for is done: a crash in between makes the next runner do it again, and all of it can be done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from runner.core.model import Json, Proposal, Status
+from runner.errors import BadJobFile, NewerSchema
+from runner.store import codec
+from runner.store.codec import SCHEMA, JobFile, Object
+from runner.store.folders import FolderStore
+from runner.store.shelf import INBOX, MAX_JOB_BYTES, RETURNABLE, TMP
+
+MAX_BYTES = 16 << 20
+GRACE = 2.0  # seconds for a file that does not parse: people use `cp`
+_COMMAND = ".do.json"
+_SYNC_EACH = 16  # up to so many files, an fsync each is quicker than one of the whole disk
+_serial = count(1)
+
+State: TypeAlias = FolderStore | str | os.PathLike[str]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One file in inbox/: a `job` (its id is "" if the file has none), a `command` (verb and fields), or a bad one."""
+
+    name: str
+    kind: Literal["job", "command", "bad"]
+    job: JobFile | None = None
+    command: Object = {}
+    reason: str = ""
+
+
+class Inbox:
+    """inbox/, as the runner that holds the lock sees it."""
+
+    def __init__(self, store: FolderStore) -> None:
+        self._shelf = store.shelf
+        self._first_seen: dict[str, tuple[int, int, float]] = {}  # of what does not parse: size, mtime, since when
+        self.waiting = 0
+        """How many files the last scan left for later, as they do not parse and may not be whole yet."""
+
+    def scan(self, now: float) -> list[Entry]:
+        """All that is there, in the order it was written: one batch. `now`: seconds since the epoch."""
+        self.waiting = 0
+        if INBOX not in self._shelf.fds:
+            return []
+        names = [name for name in self._shelf.files.names(self._shelf.fds[INBOX]) if not name.startswith(".")]
+        if not names:
+            self._first_seen.clear()
+            return []
+        found: list[tuple[int, str, Entry]] = []
+        for name in names:
+            with suppress(FileNotFoundError):  # taken away again: it was never handed in
+                status = self._shelf.files.stat(self._shelf.fds[INBOX], name)
+                entry = self._look(name, status, now)
+                if entry is not None:
+                    found.append((status.st_mtime_ns, name, entry))
+        self._first_seen = {name: seen for name, seen in self._first_seen.items() if name in names}
+        return [entry for _, _, entry in sorted(found, key=lambda each: each[:2])]
+
+    def _look(self, name: str, status: os.stat_result, now: float) -> Entry | None:
+        try:
+            if name.endswith(_COMMAND):
+                return Entry(name=name, kind="command", command=self._command(name))
+            return Entry(name=name, kind="job", job=self._job(name))
+        except (BadJobFile, PermissionError) as error:
+            mark = (status.st_size, status.st_mtime_ns)
+            seen = self._first_seen.get(name)
+            if seen is None or seen[:2] != mark:
+                seen = self._first_seen[name] = (*mark, now)
+            since = min(seen[2], status.st_mtime) if stat.S_ISREG(status.st_mode) else seen[2]
+            if now - since >= GRACE:
+                return Entry(name=name, kind="bad", reason=str(error))
+            self.waiting += 1
+            return None
+
+    def _job(self, name: str) -> JobFile:
+        id = name.removesuffix(".json")
+        comes_back = codec.is_id(id)
+        data = self._shelf.files.read(self._shelf.fds[INBOX], name, MAX_JOB_BYTES if comes_back else MAX_BYTES)
+        if len(data) > MAX_BYTES:
+            return codec.decode(data, id)  # whole, under its own name: so it was in a status folder, and may be large
+        return codec.decode_handed_in(data)
+
+    def _command(self, name: str) -> Object:
+        found = codec.document(self._shelf.files.read(self._shelf.fds[INBOX], name, MAX_BYTES))
+        try:
+            codec.check_schema(found)
+        except NewerSchema as error:
+            raise BadJobFile(str(error)) from None
+        if not isinstance(found.get("verb"), str):
+            raise BadJobFile("`$.verb` is missing: a command has one")
+        return found
+
+    def stage(self, entry: Entry, proposal: Proposal) -> str | None:
+        """Write the job with its history to tmp/, for `Create` (as the proposal's `staged`); None: it has no history.
+
+        What was tried before does not count as a retry any more.
+        """
+        job = entry.job
+        if job is None or job.id != proposal.id or not (job.attempts or job.result or job.extra):
+            return None
+        wished = codec.with_wish(job, proposal, proposal.after)
+        return self._shelf.write_job(codec.with_attempt(wished, None, reset_retries=True))
+
+    def remove(self, entry: Entry) -> None:
+        """Unlink the file: what it asked for has been done."""
+        with suppress(FileNotFoundError):  # a retry: the job went back to its folder by a rename
+            self._shelf.files.unlink(self._shelf.fds[INBOX], entry.name)
+
+
+# ------------------------------------------------------------------------------------- for everybody, lock or no lock
+
+
+def hand_in(state: State, records: Sequence[JobFile | bytes | Mapping[str, Json]]) -> list[str]:
+    """Put jobs into inbox/, all checked before the first is; gives their names there. Durable on return.
+
+    `task` and `params` suffice. Raises BadJobFile, naming the record by its number, and then none was handed in.
+    """
+    jobs: list[tuple[str, bytes]] = []
+    for number, record in enumerate(records, 1):
+        try:
+            data = _as_bytes(record)
+            jobs.append((codec.decode_handed_in(data).id or "job", data))
+        except BadJobFile as error:
+            raise BadJobFile(f"record {number}: {error}") from None
+    return _put(state, [(f"{_unique()}.{id}.json", data) for id, data in jobs])
+
+
+def command(state: State, verb: str, **fields: Json) -> str:
+    """Put a command to the runner into inbox/; gives its name there. Durable on return."""
+    data = msgspec.json.encode({"schema": SCHEMA, "verb": verb, **fields})
+    return _put(state, [(f"{verb}-{_unique()}{_COMMAND}", msgspec.json.format(data, indent=2) + b"\n")])[0]
+
+
+def retry(state: State, id: str) -> Status | None:
+    """Move a failed, blocked or cancelled job back into inbox/; gives where it was, None if in none of these folders.
+
+    Durable on return: `mv`, and a sync.
+    """
+    with _opened(state, create=False) as store:
+        files, fds = store.shelf.files, store.shelf.fds
+        name = f"{id}.json"
+        if not codec.is_id(id) or INBOX not in fds:
+            return None
+        for status in RETURNABLE:
+            if status not in fds or not files.exists(fds[status], name):
+                continue
+            if not files.exists(fds[INBOX], name):  # else it has been asked for already, and that file says how
+                try:
+                    files.rename(fds[status], name, fds[INBOX], name)
+                except FileNotFoundError:
+                    continue  # the runner was quicker
+            files.sync_folder(fds[INBOX])
+            files.sync_folder(fds[status])
+            return status
+    return None
+
+
+def _as_bytes(record: JobFile | bytes | Mapping[str, Json]) -> bytes:
+    if isinstance(record, JobFile):
+        data = codec.encode(record)
+    elif isinstance(record, bytes):
+        data = record
+    else:
+        data = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    if len(data) > MAX_BYTES:
+        raise BadJobFile(f"has {len(data)} bytes, and {MAX_BYTES} are allowed")
+    return data
+
+
+def _unique() -> str:
+    # In the order of time, as far as a second or two files of one process need it; a reboot brings back pids.
+    return f"{time.time_ns()}-{os.getpid()}-{next(_serial):06d}"
+
+
+def _put(state: State, files: list[tuple[str, bytes]]) -> list[str]:
+    with _opened(state) as store:
+        shelf = store.shelf
+        tmp, inbox = shelf.fds[TMP], shelf.fds[INBOX]
+        staged = [(shelf.write_tmp("handed-in", data), name) for name, data in files]
+        # Contents first: inbox/ is read by a runner that trusts what has its final name to be whole.
+        if len(staged) <= _SYNC_EACH or not shelf.files.sync_filesystem(tmp):
+            for temporary, _ in staged:
+                shelf.files.sync_file(tmp, temporary)
+        for temporary, name in staged:
+            shelf.files.rename(tmp, temporary, inbox, name)
+        shelf.files.sync_folder(inbox)
+    return [name for name, _ in files]
+
+
+@contextmanager
+def _opened(state: State, *, create: bool = True) -> Iterator[FolderStore]:
+    if isinstance(state, FolderStore):
+        yield state
+        return
+    with FolderStore(state, create=create) as store:
+        yield store

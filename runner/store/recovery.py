@@ -1,0 +1,145 @@
+"""What a start finds on disk after whatever happened, and what it puts in order by itself.
+
+Theory of operation. First everything that has to be read is read, and nothing is touched: a file written by a newer
+version must find its folder as it was. Only then what dead writers left in tmp/ is swept, and what is no valid job
+goes to quarantine/. Both can be cut short anywhere, and done again. No job is moved between statuses here: the rule
+book decides that. Only with the runner lock held.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeAlias
+
+from runner.core.model import FLOW_ORDER, UNFINISHED, Status
+from runner.errors import BadJobFile
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.files import writer_is_gone
+from runner.store.quarantine import put_aside
+from runner.store.shelf import TMP, Shelf, same_job
+
+Visit: TypeAlias = Callable[[JobFile, Status, bool], None]
+_Fault: TypeAlias = tuple[Status, str, str]  # folder, file name, reason
+
+STATUS_FOLDERS = tuple(status for status in FLOW_ORDER if status is not Status.QUARANTINE)
+
+
+def recover(shelf: Shelf, visit: Visit) -> dict[str, Status]:
+    """Every id with its status; `visit(job, status, finished)` for each unfinished job as it is read.
+
+    `finished`: it lies in running/, and lacks only its last rename. Raises NewerSchema, and then nothing was moved.
+    """
+    faults: list[_Fault] = []
+    statuses, twice = _list(shelf, faults)
+    for id, places in twice.items():
+        _settle_double(shelf, id, places, statuses, faults)
+    with _no_gc():
+        for id, status in list(statuses.items()):
+            if status in UNFINISHED:
+                try:
+                    job = shelf.parse(shelf.load(id, status), id, status)
+                except BadJobFile as error:
+                    statuses[id] = Status.QUARANTINE
+                    faults.append((status, f"{id}.json", str(error)))
+                    continue
+                visit(job, status, status is Status.RUNNING and is_finished(shelf, job))
+    _sweep(shelf)
+    for folder, name, reason in faults:
+        put_aside(shelf, folder, name, reason)
+    if shelf.generation() & 1:  # the last runner died while it moved jobs backward; readers need not wait for it
+        shelf.end_backward()
+    return statuses
+
+
+def is_finished(shelf: Shelf, job: JobFile) -> bool:
+    """Whether a job in running/ has the result of its last attempt, with its outputs in place."""
+    if len(job.attempts) <= job.retries_from or job.result is None:
+        return False
+    last = job.attempts[-1]
+    if last.get("outcome") != "done" or last.get("run") != job.result.get("run"):
+        return False
+    for path, digest in job.result.get("outputs", {}).items():
+        if digest is None:
+            continue
+        try:
+            size = shelf.files.stat(shelf.root_fd, path, follow=True).st_size
+        except (OSError, ValueError):
+            return False
+        if size != digest["bytes"]:
+            return False
+    return True
+
+
+def _list(shelf: Shelf, faults: list[_Fault]) -> tuple[dict[str, Status], dict[str, list[Status]]]:
+    """All ids by name, and those that are in several folders, in the order of the flow."""
+    statuses: dict[str, Status] = {}
+    twice: dict[str, list[Status]] = {}
+    for status in STATUS_FOLDERS:
+        for name in shelf.files.names(shelf.fds[status]):
+            if not name.endswith(".json") or name.startswith("."):
+                continue
+            id = name[:-5]
+            if not codec.is_id(id):
+                faults.append((status, name, "its name is no job id: TaskName-<16 hex digits>.json"))
+            elif id in statuses:
+                twice.setdefault(id, [statuses[id]]).append(status)
+                statuses[id] = status
+            else:
+                statuses[id] = status
+    for name in shelf.files.names(shelf.fds[Status.QUARANTINE]):
+        if name.endswith(".json") and codec.is_id(name[:-5]):
+            statuses.setdefault(name[:-5], Status.QUARANTINE)
+    return statuses, twice
+
+
+def _settle_double(
+    shelf: Shelf, id: str, places: list[Status], statuses: dict[str, Status], faults: list[_Fault]
+) -> None:
+    """A job in two folders is a copy by hand or an old backup: no crash of ours does that. The most advanced stays."""
+    readable: list[tuple[Status, JobFile]] = []
+    for status in places:
+        try:
+            readable.append((status, shelf.parse(shelf.load(id, status), id, status)))
+        except BadJobFile as error:
+            faults.append((status, f"{id}.json", str(error)))
+    if not readable:
+        statuses[id] = Status.QUARANTINE
+        return
+    best, job = readable[-1]
+    agree = all(same_job(job, other) for _, other in readable)
+    if agree:
+        statuses[id] = best
+        readable.pop()
+    else:
+        statuses[id] = Status.QUARANTINE
+    everywhere = " and ".join(f"{status}/" for status in places)
+    for status, _ in reversed(readable):
+        why = f"{best}/ has a later copy" if agree else "with different parameters: put the right one into inbox/"
+        faults.append((status, f"{id}.json", f"the job is in {everywhere}: {why}"))
+
+
+def _sweep(shelf: Shelf) -> None:
+    """Delete what dead processes left in tmp/. What a live one writes there (a `submit`, say) is its own."""
+    gone: dict[str, bool] = {}
+    for name in shelf.files.names(shelf.fds[TMP]):
+        writer = name.partition(".")[0] + "."
+        if writer not in gone:
+            gone[writer] = writer_is_gone(writer)
+        if gone[writer]:
+            with suppress(FileNotFoundError, IsADirectoryError):
+                shelf.files.unlink(shelf.fds[TMP], name)
+
+
+@contextmanager
+def _no_gc() -> Iterator[None]:
+    # A million decoded files make no garbage, and the collector looks at all of them again and again: 47 s, not 15.
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

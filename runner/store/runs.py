@@ -1,0 +1,176 @@
+"""Run records and journals: runs/RUN.json (durable, what resume goes by) and runs/RUN.jsonl (advisory).
+
+A record is on disk before the first job of its run is admitted, and replaced whole whenever it changes. The journal is
+told of every move after it was made; it may lack its end, or lines, and nothing that decides anything may read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+from runner.core.model import Json
+from runner.errors import BadJobFile, NewerSchema, StateError
+from runner.store import codec
+from runner.store.codec import SCHEMA, Object, Stamp
+from runner.store.folders import FolderStore
+from runner.store.shelf import MAX_JOB_BYTES, RUNS, TMP
+
+_ID = re.compile(r"\d{8}T\d{6}Z")
+_FORMAT = "%Y%m%dT%H%M%SZ"
+_FLUSH_BYTES = 64 << 10
+_log = logging.getLogger("runner.store")
+
+
+class RunFile(Struct, kw_only=True, frozen=True):
+    """One run. `start`, `admitted` (all roots are in), `ended`: stamps. `exit`: the code it left with, ended or not."""
+
+    schema: int = SCHEMA
+    id: str
+    start: Stamp
+    target: str | None = None
+    arguments: Object = {}
+    options: Object = {}
+    roots: list[str] = []
+    admitted: Stamp | None = None
+    ended: Stamp | None = None
+    exit: int | None = None
+    extra: Object | UnsetType = field(default=UNSET, name="")  # unknown top-level keys, kept
+
+
+_FIELDS = tuple(name for name in RunFile.__struct_fields__ if name != "extra")
+
+
+def new_run_id(existing: Iterable[str], now: float) -> str:
+    """The id of a run that starts now, e.g. "20261122T020000Z": its start in UTC, and later than every existing one."""
+    start = datetime.fromtimestamp(int(now), UTC)
+    last = max((id for id in existing if _ID.fullmatch(id)), default="")
+    if last and start.strftime(_FORMAT) <= last:  # two runs within a second, or the clock was put back
+        start = datetime.strptime(last, _FORMAT) + timedelta(seconds=1)
+    return start.strftime(_FORMAT)
+
+
+class Runs:
+    """The run records of one state."""
+
+    def __init__(self, store: FolderStore) -> None:
+        self._shelf = store.shelf
+
+    def ids(self) -> list[str]:
+        """All run ids, oldest first."""
+        if RUNS not in self._shelf.fds:
+            return []
+        names = self._shelf.files.names(self._shelf.fds[RUNS])
+        return sorted(name[:-5] for name in names if name.endswith(".json") and _ID.fullmatch(name[:-5]))
+
+    def read(self, id: str) -> RunFile:
+        """Raises FileNotFoundError, NewerSchema, and StateError for a record that is damaged."""
+        if not _ID.fullmatch(id):
+            raise StateError(f"{id!r} is no run id, such as 20261122T020000Z")
+        try:
+            return _decode(self._shelf.load_name(RUNS, f"{id}.json"), id)
+        except NewerSchema as error:
+            raise NewerSchema(f"{RUNS}/{id}.json: {error}") from None
+        except BadJobFile as error:
+            where = f"{self._shelf.path}/{RUNS}/{id}.json"
+            raise StateError(f"{where}: {error}: move it away, and the run is forgotten; no job is lost") from None
+
+    def write(self, run: RunFile) -> None:
+        """Write or replace the record; when this returns it is durable, whatever the store's durability."""
+        files, fds = self._shelf.files, self._shelf.fds
+        name = self._shelf.write_tmp(run.id, _encode(run))
+        # Content before name, name before anything that relies on it: a cut leaves the old record or this one.
+        files.sync_file(fds[TMP], name)
+        files.rename(fds[TMP], name, fds[RUNS], f"{run.id}.json")
+        files.sync_folder(fds[RUNS])
+
+    def newest(self) -> RunFile | None:
+        """The latest run, ended or not."""
+        return next(self._backwards(), None)
+
+    def unfinished(self) -> list[RunFile]:
+        """All runs that have not ended, newest first."""
+        return [run for run in self._backwards() if run.ended is None]
+
+    def _backwards(self) -> Iterator[RunFile]:
+        for id in reversed(self.ids()):
+            try:
+                yield self.read(id)
+            except FileNotFoundError:
+                continue  # pruned meanwhile
+
+
+def _encode(run: RunFile) -> bytes:
+    document = {name: getattr(run, name) for name in _FIELDS}
+    if run.extra is not UNSET:
+        document.update((key, value) for key, value in run.extra.items() if key not in document)
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def _decode(data: bytes, id: str) -> RunFile:
+    found = codec.document(data)
+    codec.check_schema(found)
+    try:
+        run = msgspec.convert({name: found[name] for name in _FIELDS if name in found}, RunFile)
+    except msgspec.ValidationError as error:
+        raise BadJobFile(str(error)) from None
+    if run.id != id:
+        raise BadJobFile(f"`$.id` is {run.id!r}, but the file is named {id!r}")
+    extra = {key: value for key, value in found.items() if key not in _FIELDS}
+    return msgspec.structs.replace(run, extra=extra) if extra else run
+
+
+class Journal:
+    """Lines for runs/RUN.jsonl, gathered in memory. What cannot be written is lost, with one warning."""
+
+    def __init__(self, store: FolderStore, run: str) -> None:
+        self._shelf = store.shelf
+        self._name = f"{run}.jsonl"
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = bytearray()
+        self._begun = False
+        self._warned = False
+
+    def add(self, entry: Mapping[str, Json] | Struct) -> None:
+        """One line; it reaches the file with the next flush, at the latest after 64 KiB."""
+        self._encoder.encode_into(entry, self._buffer, -1)
+        self._buffer += b"\n"
+        if len(self._buffer) >= _FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        if not self._buffer:
+            return
+        files, runs = self._shelf.files, self._shelf.fds[RUNS]
+        try:
+            if not self._begun and files.exists(runs, self._name):
+                self._buffer[:0] = b"\n"  # a killed process may have left half a line at the end
+            files.append(runs, self._name, bytes(self._buffer))
+            self._begun = True
+        except OSError as error:
+            if not self._warned:
+                _log.warning("the journal %s/%s/%s cannot be written: %s", self._shelf.path, RUNS, self._name, error)
+            self._warned = True
+        self._buffer.clear()
+
+
+def read_journal(store: FolderStore, run: str) -> Iterator[Object]:
+    """The journal's entries, oldest first; broken lines are left out. None for a run that has no journal."""
+    shelf = store.shelf
+    try:
+        data = shelf.files.read(shelf.fds[RUNS], f"{run}.jsonl", MAX_JOB_BYTES)
+    except (FileNotFoundError, KeyError, BadJobFile):
+        return
+    for line in data.splitlines():
+        try:
+            entry = msgspec.json.decode(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield entry

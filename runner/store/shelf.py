@@ -1,0 +1,222 @@
+"""The open folders of one state, and job files as bytes in them: the ground that FolderStore stands on.
+
+Opens every folder once and keeps its descriptor, refuses a state that others could write to, reads job files, writes
+new ones to tmp/, and counts the backward moves for readers. Must not move a job: `steps.py` does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from runner.core.model import FLOW_ORDER, Status
+from runner.errors import BadJobFile, StateError
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.files import FOLDER_MODE, Files, tmp_name
+
+Durability: TypeAlias = Literal["process", "power"]
+
+INBOX, RUNS, TRASH, TMP, LOCKS = "inbox", "runs", "trash", "tmp", "locks"
+FOLDERS = (INBOX, *(status.value for status in FLOW_ORDER), RUNS, "logs", TRASH, TMP, LOCKS, "cache")
+RETURNABLE = frozenset({Status.FAILED, Status.BLOCKED, Status.CANCELLED})  # may be moved back into inbox/ by anybody
+MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter cap, and its history grew since
+
+_CACHE_JOBS = 8192
+_CACHE_BYTES = 16 << 20
+_GENERATION = "generation"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Shelf:
+    """Open folders. `create=False`: make nothing, and take what is missing as empty (a look, or a plan)."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "power",
+        files: Files | None = None,
+        clock: Callable[[], float],
+        root: str | os.PathLike[str] | None = None,
+        create: bool = True,
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self.root = os.path.dirname(self.path) if root is None else os.path.abspath(root)
+        self.tmp_path = os.path.join(self.path, TMP)
+        self.run = ""
+        self.durable = durability == "power"
+        self.files = Files() if files is None else files
+        self.clock = clock
+        self.written = 0  # files written to tmp/ by this object; the first `synced` of them are durable
+        self.synced = 0
+        self.recent: dict[str, bytes] = {}  # job files as this process just wrote them, to be read by the next claim
+        self._recent_bytes = 0
+        self.leftovers: list[str] = []  # names in tmp/ that hold what was replaced
+        self._generation = 0  # 0: to be read
+        self.fds: dict[str, int] = {}
+        self.root_fd = -1
+        try:
+            self._open(create)
+        except BaseException:
+            self.close()
+            raise
+
+    # -------------------------------------------------------------------------------------------------- opening
+
+    def _open(self, create: bool) -> None:
+        if create:
+            os.makedirs(self.path, FOLDER_MODE, exist_ok=True)
+        try:
+            state = self.fds["."] = self.files.open_folder(self.path, follow=True)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StateError(f"{self.path} is no state folder") from None
+        self._check("", state)
+        made = False
+        for name in FOLDERS:
+            try:
+                descriptor = self.files.open_folder(name, state)
+            except FileNotFoundError:
+                if not create:
+                    continue
+                self.files.mkdir(state, name)
+                descriptor = self.files.open_folder(name, state)
+                made = True
+            except OSError as error:
+                raise StateError(
+                    f"{self.path}/{name} is no folder of its own ({error.strerror}): move it away"
+                ) from None
+            self.fds[name] = descriptor
+            self._check(name, descriptor)
+        self.root_fd = self.files.open_folder(self.root, follow=True)
+        if made:  # or a power cut takes the folder away under files that were durable in it
+            self.files.sync_folder(state)
+            parent = self.files.open_folder(os.path.dirname(self.path), follow=True)
+            self.files.sync_folder(parent)
+            self.files.close(parent)
+
+    def _check(self, name: str, descriptor: int) -> None:
+        # By the descriptor, not by the name: what was checked is what is used.
+        found = os.fstat(descriptor)
+        where = os.path.join(self.path, name) if name else self.path
+        if found.st_uid != os.geteuid():
+            raise StateError(f"{where} belongs to uid {found.st_uid}, not to this user ({os.geteuid()})")
+        if found.st_mode & _OTHERS_MAY_WRITE:
+            raise StateError(
+                f"{where} can be written by others, who could so run code as this user: chmod go-w {where}"
+            )
+
+    def close(self) -> None:
+        """Close all folders; the store cannot be used any more."""
+        for descriptor in (*self.fds.values(), self.root_fd):
+            if descriptor >= 0:
+                self.files.close(descriptor)
+        self.fds.clear()
+        self.root_fd = -1
+
+    @property
+    def one_filesystem(self) -> bool:
+        """Whether the state and the project root are on one file system: only then are renames ordered among them."""
+        return os.fstat(self.fds["."]).st_dev == os.fstat(self.root_fd).st_dev
+
+    # -------------------------------------------------------------------------------------------------- job files
+
+    def tmp_name(self, id: str) -> str:
+        """A name for tmp/ that nobody else uses; it begins with this process' own token."""
+        return tmp_name(id)
+
+    def write_tmp(self, label: str, data: bytes) -> str:
+        """Write a whole file into tmp/, and give its name. Durable only after the next sync."""
+        name = tmp_name(label)
+        self.files.write(self.fds[TMP], name, data)
+        self.written += 1
+        return name
+
+    def write_job(self, job: JobFile) -> str:
+        """Write the job file into tmp/ for the rename to come, and remember its bytes."""
+        data = codec.encode(job)
+        name = self.write_tmp(job.id, data)
+        self.forget(job.id)
+        # What is full stays as it is: the oldest are the next to be claimed, and the claim is what asks for them.
+        if len(self.recent) < _CACHE_JOBS and self._recent_bytes + len(data) <= _CACHE_BYTES:
+            self.recent[job.id] = data
+            self._recent_bytes += len(data)
+        return name
+
+    def forget(self, id: str) -> bytes | None:
+        """Drop the remembered bytes of a job, and give them."""
+        data = self.recent.pop(id, None)
+        if data is not None:
+            self._recent_bytes -= len(data)
+        return data
+
+    def forget_all(self) -> None:
+        """Drop all remembered bytes: some may be of files that were never put in their place."""
+        self.recent.clear()
+        self._recent_bytes = 0
+
+    def load(self, id: str, status: Status) -> bytes:
+        """The bytes of a job file. FileNotFoundError if it is not there, BadJobFile if it is no file of ours."""
+        data = self.recent.get(id)
+        if data is not None:
+            return data
+        if not codec.is_id(id):
+            raise BadJobFile(f"{id!r} is no job id")
+        name = f"{id}.json"
+        try:
+            return self.load_name(status, name)
+        except FileNotFoundError:
+            if status not in RETURNABLE:
+                raise
+        # A person may move it back into inbox/ at any time, also between a scan and now: that is where it lies.
+        return self.load_name(INBOX, name)
+
+    def load_name(self, folder: str, name: str) -> bytes:
+        """The bytes of any file in one of the folders, with the same errors."""
+        if folder not in self.fds:
+            raise FileNotFoundError(f"{self.path}/{folder}")
+        try:
+            return self.files.read(self.fds[folder], name, MAX_JOB_BYTES)
+        except BadJobFile as error:
+            raise BadJobFile(f"{folder}/{name}: {error}") from None
+
+    def parse(self, data: bytes, id: str, where: str) -> JobFile:
+        """`codec.decode`, with the file named in its errors."""
+        try:
+            return codec.decode(data, id)
+        except (BadJobFile, StateError) as error:
+            raise type(error)(f"{where}/{id}.json: {error}") from None
+
+    # ------------------------------------------------------------------------------------------ backward moves
+
+    def took_lock(self) -> None:
+        """Another holder may have counted on meanwhile."""
+        self._generation = 0
+
+    def begin_backward(self) -> None:
+        """Before jobs move against the flow: a reader who scans meanwhile is to scan again."""
+        self._generation = ((self._generation or self.generation()) + 1) | 1
+        self.files.overwrite(self.fds[LOCKS], _GENERATION, b"%020d\n" % self._generation)
+
+    def end_backward(self) -> None:
+        """After it."""
+        self._generation = ((self._generation or self.generation()) | 1) + 1
+        self.files.overwrite(self.fds[LOCKS], _GENERATION, b"%020d\n" % self._generation)
+
+    def generation(self) -> int:
+        """How often jobs moved against the flow; odd while they do, or where a runner died in the midst of it."""
+        try:
+            return int(self.files.read(self.fds[LOCKS], _GENERATION, 64))
+        except (FileNotFoundError, KeyError):
+            return 0
+        except (BadJobFile, ValueError):
+            return 1
+
+
+def same_job(one: JobFile, other: JobFile) -> bool:
+    """Whether two files are copies of one job, perhaps of different age."""
+    return one.id == other.id and msgspec.json.encode(one.params) == msgspec.json.encode(other.params)

@@ -1,0 +1,245 @@
+"""The engine's commands, worked out into files to write and renames to do.
+
+Theory of operation. One call of `carry_out` has three phases, and a kill or a power cut may come at any point in them:
+
+1. Every file that the commands need is written to tmp/, whole. A crash here leaves files in tmp/ that the next
+   recovery sweeps; no job was touched.
+2. In power mode, if anything was written: one sync. From here on every file that is renamed is durable.
+3. The renames, one at a time, strictly in the order of the commands. A crash leaves a prefix of them, and the engine
+   orders its commands so that every prefix is a state it can go on from. The disk keeps that order too: the journal
+   of one file system never makes a later rename durable before an earlier one.
+
+So nothing here reads the disk for what an earlier command of the same call is going to make of it: `_content` has it.
+Must not decide what is to be done (the engine did), nor sync after a rename (the next call, or `sync`, does).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import msgspec
+
+from runner.core.model import Bind, Change, Create, Deliver, Discard, Move, Rewish, Status
+from runner.errors import BadJobFile, StateError
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.quarantine import put_aside
+from runner.store.shelf import INBOX, RETURNABLE, TMP, TRASH, Shelf
+
+StoreCommand: TypeAlias = Create | Rewish | Move | Bind | Deliver | Discard
+_Step: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Steps:
+    """One call's commands. First `plan` (which writes to tmp/), then `perform`."""
+
+    def __init__(self, shelf: Shelf, rewished: set[str]) -> None:
+        self._shelf = shelf
+        self._rewished = rewished  # running jobs whose wish is newer than the one their worker was given
+        self._rename = shelf.files.rename
+        self._fds = shelf.fds
+        self._tmp = shelf.fds[TMP]
+        self._steps: list[_Step] = []
+        self._content: dict[str, JobFile | str] = {}  # what a job's file will hold by now: itself, or its name in tmp/
+        self._where: dict[str, Status] = {}  # where a file lies on disk that so far is only going to be moved
+        self._backward = False
+
+    def plan(self, commands: Sequence[StoreCommand]) -> None:
+        planners: dict[type, Callable[[Any], None]] = {
+            Create: self._create,
+            Move: self._move,
+            Rewish: self._rewish,
+            Bind: self._bind,
+            Deliver: self._deliver,
+            Discard: self._discard,
+        }
+        for command in commands:
+            planners[type(command)](command)
+
+    def perform(self) -> None:
+        if self._backward:
+            self._shelf.begin_backward()
+        for do, arguments in self._steps:
+            do(*arguments)
+        if self._backward:
+            self._shelf.end_backward()
+
+    # ------------------------------------------------------------------------------------------------- planning
+
+    def _create(self, command: Create) -> None:
+        proposal = command.proposal
+        id = proposal.id
+        staged = proposal.staged
+        if staged is not None and command.after == proposal.after:
+            self._content[id] = staged
+            self._steps.append((self._rename, (self._tmp, staged, self._fds[Status.PENDING], f"{id}.json")))
+            return
+        if not codec.is_id(id):
+            raise BadJobFile(f"{id!r} is no job id")
+        if staged is None:
+            job = codec.new_file(proposal, command.after)
+        else:  # read, not made anew: a job that was handed in brings its history
+            job = msgspec.structs.replace(self._parse_tmp(staged, id), after=command.after)
+        self._write(job, Status.PENDING, self._rename)
+        if staged is not None:
+            self._steps.append((self._unlink, (staged,)))
+
+    def _move(self, command: Move) -> None:
+        id, source, target = command.id, command.source, command.target
+        if command.record is not None:
+            self._put_record(id, source, command.record)
+        if command.change is not None:
+            self._write(self._changed(self._job(id, source), command.change), source, self._replace)
+        elif command.record is None:
+            self._where.setdefault(id, source)
+            if source in RETURNABLE and id not in self._content:
+                self._backward = True
+                self._steps.append((self._take_back, (id, source, target)))
+                return
+        if target is Status.PENDING:
+            self._backward = True
+        if self._rewished:
+            self._rewished.discard(id)
+        if target is not Status.RUNNING and self._shelf.recent:
+            self._shelf.forget(id)
+        name = f"{id}.json"
+        self._steps.append((self._rename, (self._fds[source], name, self._fds[target], name)))
+
+    def _put_record(self, id: str, source: Status, record: str) -> None:
+        if id in self._rewished:
+            # The worker's record holds the wish of the time it started; the newer one lies in the file it replaces.
+            newer = self._job(id, source)
+            self._write(codec.with_wish_of(self._parse_tmp(record, id), newer), source, self._replace)
+            self._steps.append((self._unlink, (record,)))
+            return
+        self._content[id] = record
+        self._shelf.forget(id)
+        self._steps.append((self._replace, (self._tmp, record, self._fds[source], f"{id}.json")))
+
+    def _rewish(self, command: Rewish) -> None:
+        proposal, status = command.proposal, command.status
+        if status is Status.QUARANTINE:
+            return  # what lies there is for a person to look at
+        try:
+            job = self._job(proposal.id, status)
+        except BadJobFile as error:
+            # Damaged from outside (a power cut in process mode leaves empty files): the wish is known, its past is not.
+            self._steps.append((put_aside, (self._shelf, status, f"{proposal.id}.json", str(error))))
+            self._write(codec.new_file(proposal, command.after), status, self._rename)
+            return
+        wished = codec.with_wish(job, proposal, command.after)
+        if wished is not job:
+            self._write(wished, status, self._replace)
+            if status is Status.RUNNING:
+                self._rewished.add(proposal.id)
+
+    def _bind(self, command: Bind) -> None:
+        job = self._job(command.id, command.status)
+        if job.after == command.after:
+            return
+        self._write(msgspec.structs.replace(job, after=command.after), command.status, self._replace)
+        if command.status is Status.RUNNING:
+            self._rewished.add(command.id)
+
+    def _deliver(self, command: Deliver) -> None:
+        for staging, final in command.pairs:
+            self._steps.append((self._put_in_place, (command.id, staging, final)))
+        for path in command.trash:
+            self._steps.append((self._trash, (path,)))
+
+    def _discard(self, command: Discard) -> None:
+        for name in command.names:
+            self._steps.append((self._unlink, (name,)))
+
+    def _changed(self, job: JobFile, change: Change) -> JobFile:
+        attempt = change.attempt
+        entry = None
+        if attempt is not None:
+            entry = {
+                "run": self._shelf.run,
+                "started": codec.stamp(self._shelf.clock() - (attempt.seconds or 0.0)),
+                "seconds": attempt.seconds,
+                "outcome": attempt.outcome,
+                "error": {"type": attempt.type, "message": attempt.message, "traceback": ""},
+            }
+        return codec.with_attempt(job, entry, not_before=change.not_before, reset_retries=change.reset_retries)
+
+    def _write(self, job: JobFile, status: Status, put: Callable[[int, str, int, str], None]) -> None:
+        self._content[job.id] = job
+        name = self._shelf.write_job(job)
+        self._steps.append((put, (self._tmp, name, self._fds[status], f"{job.id}.json")))
+
+    def _job(self, id: str, status: Status) -> JobFile:
+        """The job as the commands before this one will have left it."""
+        known = self._content.get(id)
+        if known is None:
+            lies = self._where.get(id, status)
+            return self._shelf.parse(self._shelf.load(id, lies), id, lies)
+        return self._parse_tmp(known, id) if isinstance(known, str) else known
+
+    def _parse_tmp(self, name: str, id: str) -> JobFile:
+        return self._shelf.parse(self._shelf.load_name(TMP, name), id, f"{TMP}/{name} for {id}")
+
+    # ----------------------------------------------------------------------------------------------- performing
+
+    def _replace(self, folder: int, name: str, to_folder: int, to_name: str) -> None:
+        """Put a file in the place of another.
+
+        By an exchange, where there is one: ext4 writes a file out there and then when it is renamed over another,
+        which takes longer than all the rest. Either way a reader finds the old or the new file, whole; what was
+        replaced is unlinked from tmp/ later, by us, by a worker, or by the next recovery.
+        """
+        try:
+            if self._shelf.files.exchange(folder, name, to_folder, to_name):
+                self._shelf.leftovers.append(name)
+                return
+        except FileNotFoundError:
+            pass  # a person has moved the job back into inbox/, where its content was read: it comes back here
+        self._rename(folder, name, to_folder, to_name)
+
+    def _take_back(self, id: str, source: Status, target: Status) -> None:
+        """Rename out of failed/, blocked/ or cancelled/, or out of inbox/ if a person put it there meanwhile."""
+        name = f"{id}.json"
+        try:
+            self._rename(self._fds[source], name, self._fds[target], name)
+        except FileNotFoundError:
+            try:
+                self._rename(self._fds[INBOX], name, self._fds[target], name)
+            except FileNotFoundError:
+                what = f"{id}: its file is gone from {source}/"
+                raise StateError(f"{what}: start again, and the folders are taken as they are") from None
+
+    def _unlink(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._shelf.files.unlink(self._tmp, name)
+
+    def _put_in_place(self, id: str, staging: str, final: str) -> None:
+        root = self._shelf.root_fd
+        try:
+            self._rename(root, staging, root, final)
+        except FileNotFoundError:
+            # A class that is asked for its children published its outputs itself, before it was asked.
+            if not self._shelf.files.exists(root, final):
+                raise StateError(f"{id}: neither {staging} nor {final} is there") from None
+
+    def _trash(self, path: str) -> None:
+        """Move an output to trash/RUN/, under the same path; what is there already stays."""
+        files, root, trash = self._shelf.files, self._shelf.root_fd, self._fds[TRASH]
+        inside = [part for part in path.split("/") if part not in ("", ".", "..")]
+        target = posixpath.join(self._shelf.run or "no-run", *inside)
+        if not files.exists(root, path):
+            return
+        folder = ""
+        for part in target.split("/")[:-1]:
+            folder = posixpath.join(folder, part)
+            if not files.exists(trash, folder):
+                files.mkdir(trash, folder)
+        free = target
+        number = 1
+        while files.exists(trash, free):
+            number += 1
+            free = f"{target}.{number}"
+        files.rename(root, path, trash, free)
