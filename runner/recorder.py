@@ -10,6 +10,9 @@ from runner.store import codec
 from runner.store.runs import Journal
 from runner.workers.port import Reply
 
+FLUSH_EVERY = 0.2
+"""Seconds between two writes; look verbs see the journal that late."""
+
 
 class Line(Struct, frozen=True, omit_defaults=True):
     """One transition."""
@@ -28,6 +31,7 @@ class Recorder:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._second = (-1.0, "")
+        self._flushed = 0.0
 
     def moved(self, move: Move, now: float) -> None:
         if (
@@ -40,7 +44,9 @@ class Recorder:
         pass
 
     def tick(self, engine: Engine, now: float) -> None:
-        self._journal.flush()
+        if not 0 <= now - self._flushed < FLUSH_EVERY:
+            self._flushed = now
+            self._journal.flush()
 
     def close(self) -> None:
         """Write what is left."""

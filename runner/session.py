@@ -35,6 +35,7 @@ from runner.recorder import Recorder
 from runner.settings import overrides
 from runner.store import codec
 from runner.store.folders import FolderStore
+from runner.store.mounts import doubts
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
 from runner.workers.local import LocalExecutor
@@ -275,6 +276,9 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
         with FolderStore(state, durability=options.durability, root=root) as store, store.lock():
             if orphans.clear_orphans(os.path.join(store.path, "locks")):
                 _say("workers that an earlier run left behind were ended")
+            if options.verbosity >= 0:
+                for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
+                    _say(f"warning: {doubt}")
             try:
                 yield Session(store, root, modules, options)
             except OSError as error:
