@@ -96,7 +96,9 @@ _format = msgspec.json.format
 
 def is_id(text: str) -> bool:
     """Whether `text` can be a job's id, and so, with `.json`, a file name inside the state folder."""
-    return _ID.match(text) is not None and len(text.encode("utf-8", "replace")) <= MAX_ID_BYTES
+    if _ID.match(text) is None:
+        return False
+    return len(text) * 4 <= MAX_ID_BYTES or len(text.encode("utf-8", "replace")) <= MAX_ID_BYTES
 
 
 def decode(data: bytes, name: str | None = None) -> JobFile:

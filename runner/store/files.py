@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from functools import cache
@@ -78,6 +79,16 @@ class Files:
         """Swap two files in one step. False: this platform or file system cannot, and nothing was done."""
         exchange = _exchange()
         return exchange is not None and exchange(folder, name, to_folder, to_name)
+
+    def copy(self, folder: int, name: str, to_folder: int, to_name: str) -> None:
+        """Copy the file's contents, durably, to a new file: for what cannot be renamed to another disk."""
+        source = os.open(name, _READ, dir_fd=folder)
+        with open(source, "rb") as reader:
+            target = os.open(to_name, _CREATE, MODE, dir_fd=to_folder)
+            with open(target, "wb") as writer:
+                shutil.copyfileobj(reader, writer)
+                writer.flush()
+                os.fsync(target)
 
     def unlink(self, folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)

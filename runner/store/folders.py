@@ -200,6 +200,8 @@ class FolderStore:
             seen = self._scan_once()
             if not watched or (before % 2 == 0 and self.shelf.generation() == before):
                 return seen
+            if seen == union:  # odd, and yet still: the runner died while it moved jobs backward
+                return seen
             union |= seen
         # Never still: what one pass had and the last one missed is looked up by name.
         for id in union.keys() - seen.keys():
@@ -214,11 +216,8 @@ class FolderStore:
         is_id, files, fds = codec.is_id, self.shelf.files, self.shelf.fds
         for status in recovery.STATUS_FOLDERS:
             if status in fds:
-                seen.update(
-                    (name[:-5], status)
-                    for name in files.names(fds[status])
-                    if name.endswith(".json") and is_id(name[:-5])
-                )
+                names = files.names(fds[status])
+                seen |= {id: status for name in names if name[-5:] == ".json" and is_id(id := name[:-5])}
         if Status.QUARANTINE in fds:  # last, and weakest: a double was put there, and the job itself lives on
             for name in files.names(fds[Status.QUARANTINE]):
                 if name.endswith(".json") and is_id(name[:-5]):

@@ -28,5 +28,8 @@ def put_aside(shelf: Shelf, folder: str, name: str, reason: str) -> str:
     text = f"{folder}/{name}: {reason.rstrip()}\n".encode("utf-8", "backslashreplace")
     temporary = shelf.write_tmp("reason", text)
     files.rename(shelf.fds[TMP], temporary, quarantine, f"{free}.reason.txt")
-    files.rename(shelf.fds[folder], name, quarantine, free)
+    try:
+        files.rename(shelf.fds[folder], name, quarantine, free)
+    except FileNotFoundError:  # somebody took it away meanwhile
+        files.unlink(quarantine, f"{free}.reason.txt")
     return free

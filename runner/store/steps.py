@@ -15,6 +15,7 @@ Must not decide what is to be done (the engine did), nor sync after a rename (th
 
 from __future__ import annotations
 
+import errno
 import posixpath
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -89,11 +90,13 @@ class Steps:
 
     def _move(self, command: Move) -> None:
         id, source, target = command.id, command.source, command.target
-        if command.record is not None:
-            self._put_record(id, source, command.record)
-        if command.change is not None:
-            self._write(self._changed(self._job(id, source), command.change), source, self._replace)
-        elif command.record is None:
+        if command.change is not None or (command.record is not None and id in self._rewished):
+            self._rewrite(command)
+        elif command.record is not None:
+            self._content[id] = command.record
+            self._shelf.forget(id)
+            self._steps.append((self._replace, (self._tmp, command.record, self._fds[source], f"{id}.json")))
+        else:
             self._where.setdefault(id, source)
             if source in RETURNABLE and id not in self._content:
                 self._backward = True
@@ -108,16 +111,20 @@ class Steps:
         name = f"{id}.json"
         self._steps.append((self._rename, (self._fds[source], name, self._fds[target], name)))
 
-    def _put_record(self, id: str, source: Status, record: str) -> None:
-        if id in self._rewished:
-            # The worker's record holds the wish of the time it started; the newer one lies in the file it replaces.
-            newer = self._job(id, source)
-            self._write(codec.with_wish_of(self._parse_tmp(record, id), newer), source, self._replace)
+    def _rewrite(self, command: Move) -> None:
+        id, source, record = command.id, command.source, command.record
+        if record is None:
+            job = self._job(id, source)
+        else:
+            job = self._parse_tmp(record, id)
+            if id in self._rewished:
+                # It holds the wish of the time its worker began; the newer one lies in the file that it replaces.
+                job = codec.with_wish_of(job, self._job(id, source))
+        if command.change is not None:
+            job = self._changed(job, command.change)
+        self._write(job, source, self._replace)
+        if record is not None:
             self._steps.append((self._unlink, (record,)))
-            return
-        self._content[id] = record
-        self._shelf.forget(id)
-        self._steps.append((self._replace, (self._tmp, record, self._fds[source], f"{id}.json")))
 
     def _rewish(self, command: Rewish) -> None:
         proposal, status = command.proposal, command.status
@@ -242,4 +249,12 @@ class Steps:
         while files.exists(trash, free):
             number += 1
             free = f"{target}.{number}"
-        files.rename(root, path, trash, free)
+        try:
+            files.rename(root, path, trash, free)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            name = self._shelf.tmp_name("trash")
+            files.copy(root, path, self._tmp, name)
+            files.rename(self._tmp, name, trash, free)
+            files.unlink(root, path)

@@ -61,6 +61,7 @@ class Driver:
         self.store = store
         self.memory = MemoryStore(clock=lambda: NOW)
         self.memory.run = RUN
+        self.staged = 0
         self.claimed: dict[str, JobFile] = {}  # as its worker was given it
         self.states: list[Jobs] = [{}]  # what may be on disk, after each command and within it
 
@@ -139,7 +140,8 @@ class Driver:
 
     def deliver(self, number: int, one: int, other: int) -> Deliver:
         root = Path(self.store.root)
-        staging, final, gone = f".out{one}", f"out{one}", f"out{other}"
+        self.staged += 1
+        staging, final, gone = f".out-{self.staged}", f"out{one}", f"out{other}"
         if number:
             (root / staging).write_text(f"{number}")
             self.memory.outputs[staging] = b"%d" % number

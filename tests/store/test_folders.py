@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from runner.core.model import Attempt, Change, Deliver, Discard, Move, Status, S
 from runner.errors import BadJobFile, Busy, NewerSchema, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
+from runner.store.files import Files
 from runner.store.folders import FolderStore
 from tests.store.support import (
     NOW,
     RUN,
+    CountingFiles,
     DurableFiles,
     FaultyFiles,
     bind,
@@ -269,6 +272,14 @@ def test_a_wish_given_to_a_running_job_outlives_its_worker_s_record(store: Folde
         os.unlink(f"{store.path}/{move.target}/{job_id(1)}.json")
 
 
+def test_a_new_upstream_job_outlives_a_running_job_s_record(store: FolderStore) -> None:
+    store.carry_out([create(1), claim(1)])
+    staged = record(store, 1)
+    store.carry_out([bind(1, RUNNING, 4)])
+    store.carry_out([finish(1, staged)])
+    assert store.read(job_id(1), DONE).after == (job_id(4),)
+
+
 def test_the_next_claim_starts_from_the_newer_wish(store: FolderStore) -> None:
     store.carry_out([create(1), claim(1), rewish(1, RUNNING, params={"n": 5}), requeue(1, Change())])
     store.carry_out([claim(1)])
@@ -306,6 +317,26 @@ def test_outputs_are_delivered_and_what_became_absent_is_kept(store: FolderStore
     store.carry_out([Deliver(job_id(1), (), ("data/in/gone.txt",))])
     assert (trash / "data/in/gone.txt").read_text() == "last night's"
     assert (trash / "data/in/gone.txt.2").read_text() == "again"
+
+
+class Elsewhere(Files):
+    """As if trash/ were on another disk than the outputs."""
+
+    def rename(self, folder: int, name: str, to_folder: int, to_name: str) -> None:
+        if to_name.startswith(RUN) and folder != self.tmp:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        super().rename(folder, name, to_folder, to_name)
+
+
+def test_an_output_on_another_disk_is_copied_to_the_trash(tmp_path: Path) -> None:
+    files = Elsewhere()
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    with open_store(tmp_path, files=files) as store:
+        files.tmp = store.shelf.fds["tmp"]
+        store.carry_out([Deliver(job_id(1), (), ("a",))])
+        assert Path(store.path, "trash", RUN, "a").stat().st_size == 3_000_000
+        assert not (tmp_path / "a").exists()
+        assert names(store, "tmp") == []
 
 
 def test_an_output_that_is_nowhere_stops_the_runner(store: FolderStore) -> None:
@@ -369,7 +400,11 @@ def test_what_is_remembered_is_bounded(store: FolderStore) -> None:
     large = "x" * (1 << 20)
     for n in range(40):
         store.carry_out([create(n, params={"a": large})])
-    assert sum(map(len, store.shelf.recent.values())) <= 16 << 20
+    assert 10 << 20 < sum(map(len, store.shelf.recent.values())) <= 16 << 20
+    assert job_id(0) in store.shelf.recent
+    store.carry_out([rewish(0, PENDING, params={"a": large * 3})])
+    assert job_id(0) not in store.shelf.recent
+    assert store.read(job_id(0), PENDING).params == {"a": large * 3}
     store.carry_out([Move(job_id(n), PENDING, CANCELLED, Step.CANCEL) for n in range(40)])
     assert not store.shelf.recent
     store.carry_out([create(99)])
@@ -524,6 +559,11 @@ def test_nothing_in_quarantine_is_overwritten(store: FolderStore) -> None:
     assert len(kept) == 6
 
 
+def test_what_is_taken_away_meanwhile_needs_no_quarantine(store: FolderStore) -> None:
+    store.quarantine("inbox", "gone.json", "bad")
+    assert names(store, "quarantine") == []
+
+
 def test_a_newer_schema_moves_nothing(store: FolderStore) -> None:
     put(store, PENDING, b"{", f"{job_id(2)}.json")
     put(store, RUNNING, b'{"schema": 2}', f"{job_id(3)}.json")
@@ -594,6 +634,16 @@ def test_a_scan_beside_moves_forward_and_backward_misses_no_job(tmp_path: Path) 
     finally:
         here.send(None)
         other.join()
+
+
+def test_a_runner_that_died_in_a_backward_move_does_not_hold_up_readers_for_ever(tmp_path: Path) -> None:
+    files = CountingFiles()
+    with open_store(tmp_path, files=files) as store:
+        store.carry_out([create(1)])
+        store.shelf.begin_backward()
+        assert files.during(store.scan)["names"] == 2 * len(Status)
+        store.recover()
+        assert files.during(store.scan)["names"] == len(Status)
 
 
 def test_where_one_job_is(store: FolderStore) -> None:
