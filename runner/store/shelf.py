@@ -6,7 +6,9 @@ new ones to tmp/, and counts the backward moves for readers. Must not move a job
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -29,7 +31,6 @@ MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter ca
 _CACHE_JOBS = 8192
 _CACHE_BYTES = 16 << 20
 _GENERATION = "generation"
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Shelf:
@@ -105,7 +106,8 @@ class Shelf:
         where = os.path.join(self.path, name) if name else self.path
         if found.st_uid != os.geteuid():
             raise StateError(f"{where} belongs to uid {found.st_uid}, not to this user ({os.geteuid()})")
-        if found.st_mode & _OTHERS_MAY_WRITE:
+        group_may = found.st_mode & stat.S_IWGRP and not _is_private(found.st_gid)
+        if found.st_mode & stat.S_IWOTH or group_may:
             raise StateError(
                 f"{where} can be written by others, who could so run code as this user: chmod go-w {where}"
             )
@@ -220,3 +222,12 @@ class Shelf:
 def same_job(one: JobFile, other: JobFile) -> bool:
     """Whether two files are copies of one job, perhaps of different age."""
     return one.id == other.id and msgspec.json.encode(one.params) == msgspec.json.encode(other.params)
+
+
+def _is_private(gid: int) -> bool:
+    """Whether the group is this user's own, as most systems make one for each user (and a umask of 002 relies on)."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
