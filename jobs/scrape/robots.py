@@ -1,0 +1,64 @@
+"""What a host lets robots do: robots.txt, read once for each host and run.
+
+No rules (any 4xx) allow everything. No answer, or a server in trouble, allows nothing: the exception that `get` raises
+then holds the whole site back until it can be asked.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin
+
+from protego import Protego
+
+from jobs.scrape.fetch import get
+from jobs.scrape.sites import ROBOT, Policy
+from jobs.scrape.urls import limit_key
+from jobs.scrape.wire import Permanent
+
+ROBOTS_BYTES = 500_000  # what is behind them is not read (RFC 9309 asks for so many)
+
+
+class Robots:
+    """The robots.txt of each host that is asked about."""
+
+    def __init__(self, policy: Policy, max_delay: float) -> None:
+        self._policy = policy
+        self._max_delay = max_delay
+        self._known: dict[str, Protego] = {}
+
+    def allow(self, url: str) -> bool:
+        """Whether a page may be fetched."""
+        return self._of(url).can_fetch(url, ROBOT)
+
+    def sitemaps(self, url: str) -> list[str]:
+        """What the host of `url` names as its sitemaps, as it spells them."""
+        return list(self._of(url).sitemaps)
+
+    def delay(self, url: str) -> float:
+        """Seconds between two requests, at most max_delay; 0 if the host does not say."""
+        return min(self._of(url).crawl_delay(ROBOT) or 0.0, self._max_delay)
+
+    def delays(self) -> dict[str, float]:
+        """The same for every host that was asked about and does say, by the runner's limit key."""
+        return {limit_key(address): delay for address in self._known if (delay := self.delay(address))}
+
+    def _of(self, url: str) -> Protego:
+        address = urljoin(url, "/robots.txt")
+        if address not in self._known:
+            self._known[address] = Protego.parse(self._text(address))
+        return self._known[address]
+
+    def _text(self, address: str) -> str:
+        data = b""
+        try:
+            with get(address, self._policy) as answer:
+                for piece in answer.body:
+                    data += piece
+                    if len(data) > ROBOTS_BYTES:
+                        break
+        except Permanent as error:
+            if error.status is None:  # not the server's word: a redirect to another host, a private address
+                raise
+        # The last line may be cut: half a path would forbid, or allow, too much.
+        whole = data if len(data) <= ROBOTS_BYTES else data[:ROBOTS_BYTES].rpartition(b"\n")[0]
+        return whole.decode("utf-8-sig", "replace")

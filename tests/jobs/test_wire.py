@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gzip
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.scrape import wire
+from jobs.scrape.fetch import get
+from jobs.scrape.sites import Policy
+from jobs.scrape.wire import CHUNK, Permanent, Transient, begin, bounded, inflate, is_public
+
+
+def raw_deflate(data: bytes) -> bytes:
+    engine = zlib.compressobj(wbits=-15)
+    return engine.compress(data) + engine.flush()
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+@given(st.binary(max_size=300), st.integers(1, 7), st.sampled_from([gzip.compress, zlib.compress, raw_deflate]))
+def test_inflate_in_any_form_and_pieces(data: bytes, size: int, form: object) -> None:
+    packed = form(data * 50)  # type: ignore[operator]
+    assert b"".join(inflate(split(packed, size), "u")) == data * 50
+
+
+def test_inflate_members_and_garbage() -> None:
+    two = gzip.compress(b"one ") + gzip.compress(b"two")
+    assert b"".join(inflate([two], "u")) == b"one two"
+    assert b"".join(inflate(split(two, 1), "u")) == b"one two"
+    assert b"".join(inflate([gzip.compress(b"one") + b"\0\0\0"], "u")) == b"one"
+    assert b"".join(inflate([], "u")) == b""
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"text" * 99)[:-9], b"\x1f\x8b\x08damaged at once", b"<html>no gzip"])
+def test_inflate_what_is_damaged(data: bytes) -> None:
+    with pytest.raises(Transient, match="compressed"):
+        list(inflate([data], "u"))
+
+
+def test_a_bomb_comes_in_small_pieces() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    sizes = []
+    with pytest.raises(Permanent, match="more than 20000000 bytes"):
+        sizes += [len(piece) for piece in bounded(inflate([bomb], "u"), 20_000_000, "u")]
+    assert max(map(len, inflate([bomb], "u"))) <= CHUNK
+
+
+def test_bounded() -> None:
+    assert list(bounded([b"ab", b"c"], 3, "u")) == [b"ab", b"c"]
+    with pytest.raises(Permanent):
+        list(bounded([b"ab", b"cd"], 3, "u"))
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        *(("93.184.216.34", True), ("2606:2800:220:1::1", True), ("127.0.0.1", False), ("10.1.2.3", False)),
+        *(("192.168.0.1", False), ("172.16.0.1", False), ("169.254.169.254", False), ("0.0.0.0", False)),
+        *(("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False)),
+        *(("fe80::1%lo", False), ("fc00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True)),
+    ],
+)
+def test_is_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_a_session_for_each_thread_and_kind() -> None:
+    sessions = [begin(1, True), begin(1, False)]
+    threads = [threading.Thread(target=lambda: sessions.append(begin(1, True))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert len({id(session) for session in sessions}) == 4
+    assert begin(1, True) is sessions[0]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and a certificate for localhost, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs the program openssl")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        [*command.split(), "-keyout", "key.pem", "-out", "cert.pem"], cwd=tmp_path, check=True, capture_output=True
+    )
+    (tmp_path / "both.pem").write_bytes((tmp_path / "key.pem").read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return tmp_path / "both.pem"
+
+
+def serve_tls(certificate: Path, body: bytes, every: float) -> int:
+    """A server that takes one connection after the other and drips its answer; returns its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        while True:
+            connection, _ = listener.accept()
+            try:
+                with context.wrap_socket(connection, server_side=True) as secure:
+                    secure.recv(65_536)
+                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                    for byte in body:
+                        secure.sendall(bytes([byte]))
+                        time.sleep(every)
+            except OSError:
+                pass
+
+    threading.Thread(target=run, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def test_tls_is_verified_and_has_the_same_deadline(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy(user_agent="test", hosts=("localhost",), allow_private=True)
+    monkeypatch.setattr(wire, "_now", threading.local())  # sessions of its own
+    quick = f"https://localhost:{serve_tls(certificate, b'secret', 0.0)}/"
+    with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"), get(quick, policy):
+        pass
+    begin(1, True).verify = str(certificate)
+    with get(quick, policy) as answer:
+        assert b"".join(answer.body) == b"secret"
+    slow = f"https://localhost:{serve_tls(certificate, b'x' * 100, 0.1)}/"
+    started = time.monotonic()
+    with pytest.raises(Transient, match="total deadline"), get(slow, policy, seconds=0.5) as answer:
+        list(answer.body)
+    assert time.monotonic() - started < 2
