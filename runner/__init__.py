@@ -6,20 +6,20 @@ previous() to ask about last time; run() and resume() to work from a program, as
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from runner.task import Absent, Hint, Input, Output, RetryLater, Task, Unchanged, previous
 
 if TYPE_CHECKING:
     from runner.api import resume, run
+    from runner.task import Absent, Hint, Input, Output, RetryLater, Task, Unchanged, previous
 
 __all__ = ["Absent", "Hint", "Input", "Output", "RetryLater", "Task", "Unchanged", "previous", "resume", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """run and resume bring the whole scheduler: imported when asked for, and not in every worker and view."""
-    if name in ("run", "resume"):
-        from runner import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Each name brings its module when it is asked for: to look at a state takes none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module("runner.api" if name in ("run", "resume") else "runner.task"), name)
+    globals()[name] = found
+    return found

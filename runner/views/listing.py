@@ -1,0 +1,166 @@
+"""Jobs one by one, each with what matters most about it in its status. Must not change anything, nor wait."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from runner.core.model import FLOW_ORDER, HOPELESS, Json, Status
+from runner.errors import BadJobFile
+from runner.store.codec import JobFile
+from runner.store.folders import FolderStore
+from runner.views.reading import quarantined, read_job, reason
+
+_ORDER = {status: number for number, status in enumerate(FLOW_ORDER)}
+_MISSING = object()
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One job. `why`: what matters about it now, as one line. Files in quarantine/ have their name as `id`."""
+
+    id: str
+    status: str
+    task: str | None = None
+    params: dict[str, Json] | None = None
+    found_by: str | None = None
+    submitted: bool = False
+    not_before: str | None = None
+    attempts: int = 0
+    change: str | None = None  # of its last success: new, changed, unchanged, absent
+    checked_at: str | None = None
+    why: str = ""
+
+
+def rows(
+    store: FolderStore,
+    *,
+    statuses: Collection[str] = (),
+    task: str | None = None,
+    where: Mapping[str, str] | None = None,
+) -> Iterator[Row]:
+    """The jobs, in the order of the flow and by id; read one at a time, so a caller may stop at any.
+
+    `statuses`: only these. `task`: a class name, or "module:Class". `where`: parameters by name (`a.b` inside another)
+    and their values, as text or as JSON. Raises NewerSchema.
+    """
+    known = store.scan()
+    wanted = [
+        (_ORDER[status], id, status)
+        for id, status in known.items()
+        if status is not Status.QUARANTINE and (not statuses or status in statuses) and _is_of(id, task)
+    ]
+    for _, id, status in sorted(wanted):
+        row = _row(store, id, status, known, task, where)
+        if row is not None and (not statuses or row.status in statuses):  # it may have moved on
+            yield row
+    if where or (statuses and Status.QUARANTINE not in statuses):
+        return
+    for name in quarantined(store):
+        if _is_of(name.removesuffix(".json"), task):
+            why = _first_line(reason(store, name)) or "nobody said why"
+            yield Row(id=name.removesuffix(".json"), status=Status.QUARANTINE.value, why=why)
+
+
+def _is_of(id: str, task: str | None) -> bool:
+    """Whether a job can be of the class: its id begins with the class's own name."""
+    return task is None or id.rpartition("-")[0] == task.rpartition(":")[2].rpartition(".")[2]
+
+
+def _row(
+    store: FolderStore,
+    id: str,
+    status: Status,
+    known: Mapping[str, Status],
+    task: str | None,
+    where: Mapping[str, str] | None,
+) -> Row | None:
+    try:
+        found = read_job(store, id, status)
+    except (BadJobFile, OSError) as error:
+        if where:
+            return None
+        return Row(id=id, status=status.value, why=f"it cannot be read, see `check`: {_first_line(str(error))}")
+    if found is None:
+        return None
+    job, status = found
+    if task is not None and ":" in task and job.task != task:
+        return None
+    if where and not all(matches(job.params, key, text) for key, text in where.items()):
+        return None
+    result = job.result or {}
+    return Row(
+        id=id,
+        status=status.value,
+        task=job.task,
+        params=job.params,
+        found_by=job.found_by,
+        submitted=job.submitted,
+        not_before=job.not_before,
+        attempts=len(job.attempts),
+        change=result.get("change"),
+        checked_at=result.get("checked_at"),
+        why=_why(job, status, known),
+    )
+
+
+def matches(params: Mapping[str, Json], key: str, text: str) -> bool:
+    """Whether the parameter `key` is `text`: the very text, or what that is as JSON."""
+    value: Json = params.get(key, _MISSING)
+    if value is _MISSING and "." in key:
+        value = params
+        for part in key.split("."):
+            value = value.get(part, _MISSING) if isinstance(value, dict) else _MISSING
+    if value is _MISSING:
+        return False
+    if isinstance(value, str):
+        return value == text
+    try:
+        wanted = msgspec.json.decode(_PYTHON.get(text, text).encode())
+    except ValueError:
+        return False
+    return bool(wanted == value) and isinstance(wanted, bool) == isinstance(value, bool)
+
+
+def _why(job: JobFile, status: Status, known: Mapping[str, Status]) -> str:
+    match status:
+        case Status.DONE:
+            result = job.result or {}
+            return " ".join(str(part) for part in (result.get("change"), result.get("checked_at")) if part)
+        case Status.FAILED | Status.CANCELLED:
+            return last_error(job) or "no attempt says why"
+        case Status.BLOCKED:
+            return _first(job, known, HOPELESS) or "no upstream job is in its way any more: the next run sees to it"
+        case Status.PENDING:
+            again = f"not before {job.not_before}" if job.not_before else ""
+            waits = "" if again else _first(job, known, frozenset(Status) - {Status.DONE})
+            tried = len(job.attempts) > job.retries_from and last_error(job)
+            return "; ".join(part for part in (again, waits and f"waits: {waits}", tried) if part)
+        case _:
+            return ""
+
+
+def _first(job: JobFile, known: Mapping[str, Status], statuses: frozenset[Status]) -> str:
+    for id in job.after:
+        status = known.get(id)
+        if status is None or status in statuses:
+            return f"{id} is {status or 'nowhere'}"
+    return ""
+
+
+def last_error(job: JobFile) -> str:
+    """How the last attempt failed, on one line; "" if it did not."""
+    if not job.attempts:
+        return ""
+    last = job.attempts[-1]
+    error = last.get("error")
+    if not error:
+        return "" if last["outcome"] == "done" else str(last["outcome"])
+    kind, message = error.get("type") or last["outcome"], _first_line(error.get("message") or "")
+    return f"{kind}: {message}" if message else str(kind)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()

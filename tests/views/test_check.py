@@ -1,0 +1,537 @@
+"""`check`: a sound state has no fault, each planted fault is found, and a live runner's moves are none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.model import Create, Move, Proposal, Status, Step
+from runner.errors import Busy, NewerSchema
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.files import process_start
+from runner.store.folders import FolderStore
+from runner.views import check as module
+from runner.views.check import Report, check
+from runner.views.repair import check_and_repair
+from tests.views.state import RUN, START, Built, done_attempt, failed_attempt, id_of
+
+
+def look(built: Built, **options: object) -> Report:
+    with built.store() as store:
+        return check(store, **{"modules": ["jobs"], **options})  # type: ignore[arg-type]
+
+
+def codes(report: Report) -> list[str]:
+    return [finding.code for finding in report.faults]
+
+
+def warned(report: Report) -> list[str]:
+    return [finding.code for finding in report.warnings]
+
+
+def sound(built: Built) -> dict[str, str]:
+    """Jobs in every status, with all that may be there besides."""
+    child = built.put("done", "data/text.txt", "Parse", after=(id_of("data/a.html"),), found_by=id_of("data/a.html"))
+    ids = {
+        "child": child,
+        "parent": built.put("done", "data/a.html", found=[child]),
+        "failed": built.put("failed", "data/b.html"),
+        "blocked": built.put("blocked", "data/b.txt", "Parse", after=(id_of("data/b.html"),)),
+        "pending": built.put("pending", "data/c.html", attempts=[failed_attempt()], not_before=START),
+        "cancelled": built.put("cancelled", "data/d.html"),
+    }
+    built.run(roots=[ids["parent"], ids["failed"], ids["pending"]], admitted=START)
+    (built.state / "done" / "notes.txt").write_text("mine")
+    (built.state / "done" / ".half.json").write_text("{")
+    return ids
+
+
+# ----------------------------------------------------------------------------------------------------- what is sound
+
+
+def test_a_sound_state(built: Built) -> None:
+    sound(built)
+    report = look(built, verify=True)
+    assert report.faults == []
+    assert report.warnings == []
+    assert (report.jobs, report.outputs, report.runs, report.live) == (6, 2, 1, False)
+
+
+def test_an_empty_state_and_one_that_was_never_used(built: Built, tmp_path: Path) -> None:
+    assert look(built).faults == []
+    (tmp_path / "other" / "state").mkdir(parents=True, mode=0o755)
+    with FolderStore(tmp_path / "other" / "state", create=False) as store:
+        report = check(store)
+    assert (report.faults, report.warnings, report.jobs) == ([], [], 0)
+
+
+def test_it_changes_nothing(built: Built) -> None:
+    sound(built)
+    built.file("pending", id_of("x")).write_text("{")
+    before = {file: file.stat().st_mtime_ns for file in built.root.rglob("*")}
+    assert look(built).faults
+    assert {file: file.stat().st_mtime_ns for file in built.root.rglob("*")} == before
+
+
+def test_what_was_moved_back_into_the_inbox_is_not_lost(built: Built) -> None:
+    """A retry is `mv`, and the file may get any name there."""
+    ids = sound(built)
+    built.file("failed", ids["failed"]).rename(built.state / "inbox" / "again.json")
+    built.file("done", ids["child"]).rename(built.file("inbox", ids["child"]))
+    assert look(built).faults == []
+
+
+def test_what_lies_in_quarantine_is_not_lost(built: Built) -> None:
+    ids = sound(built)
+    built.file("done", ids["child"]).rename(built.state / "quarantine" / f"2.{ids['child']}.json")
+    report = look(built)
+    assert report.faults == []
+    assert warned(report) == ["quarantine", "no reason"]
+
+
+def test_an_output_that_is_not_there_is_a_warning(built: Built) -> None:
+    sound(built)
+    (built.root / "data" / "a.html").unlink()
+    (built.root / "data" / "text.txt").write_text("longer than it was")
+    report = look(built)
+    assert report.faults == []
+    assert warned(report) == ["output", "output"]
+    assert {w.what.split(" ", 2)[1] for w in report.warnings} == {"data/a.html", "data/text.txt"}
+
+
+def test_verify_compares_digests(built: Built) -> None:
+    sound(built)
+    (built.root / "data" / "a.html").write_text("xyz")
+    assert look(built).warnings == []
+    assert warned(look(built, verify=True)) == ["output"]
+
+
+@pytest.mark.parametrize("odd", ["folder", "fifo"])
+def test_an_output_that_is_no_file_is_not_there(built: Built, odd: str) -> None:
+    sound(built)
+    path = built.root / "data" / "a.html"
+    path.unlink()
+    path.mkdir() if odd == "folder" else os.mkfifo(path)
+    assert warned(look(built, verify=True)) == ["output"]
+
+
+def test_an_absent_output_may_be_absent(built: Built) -> None:
+    built.put("done", "data/a.html", result=built.result({"data/a.html": None}, change="absent"))
+    assert look(built).warnings == []
+
+
+def test_a_job_without_output(built: Built) -> None:
+    built.put("done", "whatever", result=built.result({}))
+    report = look(built)
+    assert (report.faults, report.warnings) == ([], [])
+
+
+def test_what_a_killed_runner_leaves(built: Built) -> None:
+    """Jobs in running/ and half a transaction in tmp/ are what `resume` is for."""
+    built.put("running", "data/a.html")
+    (built.state / "tmp" / "1-2.3.x").write_text("{")
+    report = look(built)
+    assert report.faults == []
+    assert warned(report) == ["left running"]
+
+
+def test_a_worker_that_is_still_alive(built: Built) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        start = process_start(worker.pid)
+        (built.state / "locks" / f"worker-{worker.pid}-{start}.lock").touch()
+        (built.state / "locks" / "worker-1-2.lock").touch()
+        report = look(built)
+        assert warned(report) == ["orphan"]
+        assert str(worker.pid) in report.warnings[0].what
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_modules_that_are_not_allowed(built: Built) -> None:
+    built.put("pending", "data/a.html", task="os:Fetch")
+    built.put("pending", "data/b.html", task="tools.sub:Fetch")
+    built.put("pending", "data/c.html", task="jobsite:Fetch")
+    built.put("done", "data/d.html", task="gone:Fetch")
+    built.run(target="tools.flows:nightly")
+    report = look(built)
+    assert report.faults == []
+    assert sorted(w.what.split("module ")[1].split(",")[0] for w in report.warnings) == ["jobsite", "os"]
+
+
+def test_a_task_that_names_nothing_and_an_id_that_is_not_its_job_s(built: Built) -> None:
+    built.put("pending", "data/a.html", task="rm -rf")
+    built.put("pending", "data/b.html", task="jobs.scrape:Other")
+    built.put("done", "data/c.html", result=built.result({"data/elsewhere.html": b"x"}))
+    report = look(built)
+    assert report.faults == []
+    assert sorted(warned(report)) == ["identity", "identity", "task"]
+
+
+def test_a_folder_that_was_deleted(built: Built) -> None:
+    sound(built)
+    (built.state / "running").rmdir()
+    (built.state / "cache").rmdir()
+    assert warned(look(built)) == ["folder"]
+
+
+# ---------------------------------------------------------------------------------------------------- planted faults
+
+ID = id_of("data/new.html")
+
+
+def cut(built: Built, ids: dict[str, str]) -> str:
+    file = built.file("done", ids["child"])
+    file.write_bytes(file.read_bytes()[:-20])
+    return ids["child"]
+
+
+def empty(built: Built, ids: dict[str, str]) -> str:
+    built.file("cancelled", ids["cancelled"]).write_bytes(b"")
+    return ids["cancelled"]
+
+
+def another_name(built: Built, ids: dict[str, str]) -> str:
+    built.file("pending", ids["pending"]).rename(built.file("pending", ID))
+    return ID
+
+
+def symlink(built: Built, ids: dict[str, str]) -> str:
+    file = built.file("failed", ids["failed"])
+    file.rename(built.root / "elsewhere.json")
+    file.symlink_to(built.root / "elsewhere.json")
+    return ids["failed"]
+
+
+def fifo(built: Built, ids: dict[str, str]) -> str:
+    os.mkfifo(built.file("running", ID))
+    return ID
+
+
+def folder(built: Built, ids: dict[str, str]) -> str:
+    built.file("blocked", ID).mkdir()
+    return ID
+
+
+def no_id(built: Built, ids: dict[str, str]) -> str:
+    (built.state / "pending" / "job.json").write_text("{}")
+    return "job.json"
+
+
+def twice(built: Built, ids: dict[str, str]) -> str:
+    built.file("running", ids["child"]).write_bytes(built.file("done", ids["child"]).read_bytes())
+    return ids["child"]
+
+
+def twice_and_different(built: Built, ids: dict[str, str]) -> str:
+    built.put("pending", "data/a.html", params={"url": "another"})
+    return ids["parent"]
+
+
+def child_lost(built: Built, ids: dict[str, str]) -> str:
+    built.file("done", ids["child"]).unlink()
+    return ids["child"]
+
+
+def upstream_lost(built: Built, ids: dict[str, str]) -> str:
+    built.put("pending", "data/new.html", after=(id_of("lost"),))
+    return id_of("lost")
+
+
+def root_lost(built: Built, ids: dict[str, str]) -> str:
+    built.file("pending", ids["pending"]).unlink()
+    return ids["pending"]
+
+
+def done_without_record(built: Built, ids: dict[str, str]) -> str:
+    return built.put("done", "data/new.html", result=None, attempts=[])
+
+
+def done_by_hand(built: Built, ids: dict[str, str]) -> str:
+    return built.put("done", "data/new.html", attempts=[done_attempt(), failed_attempt()])
+
+
+def cycle(built: Built, ids: dict[str, str]) -> str:
+    built.put("pending", "1", after=(id_of("2"),))
+    built.put("pending", "2", after=(id_of("3"),))
+    built.put("blocked", "3", after=(id_of("1"),))
+    return id_of("2")
+
+
+def waits_for_itself(built: Built, ids: dict[str, str]) -> str:
+    return built.put("pending", "data/new.html", after=(ID,))
+
+
+def two_owners_of_a_first_output(built: Built, ids: dict[str, str]) -> str:
+    return built.put("pending", "data/a.html", "Other")
+
+
+def two_owners_of_a_second_output(built: Built, ids: dict[str, str]) -> str:
+    built.put("done", "data/1", result=built.result({"data/1": b"1", "data/both": b"x"}))
+    built.put("done", "data/2", result=built.result({"data/2": b"2", "data/both": b"x"}))
+    return "data/both"
+
+
+def second_output_is_another_s_first(built: Built, ids: dict[str, str]) -> str:
+    built.put("done", "data/1", result=built.result({"data/1": b"1", "data/c.html": b"x"}))
+    return ids["pending"]
+
+
+def run_record(built: Built, ids: dict[str, str]) -> str:
+    (built.state / "runs" / "20261123T000000Z.json").write_text('{"schema": 1, "id"')
+    return "runs/20261123T000000Z.json"
+
+
+FAULTS: list[tuple[Callable[[Built, dict[str, str]], str], str, bool]] = [
+    (cut, "invalid", True),
+    (empty, "invalid", True),
+    (another_name, "invalid", True),
+    (symlink, "invalid", True),
+    (fifo, "invalid", True),
+    (folder, "invalid", True),
+    (no_id, "name", True),
+    (twice, "double", True),
+    (twice_and_different, "double", True),
+    (child_lost, "child", False),
+    (upstream_lost, "upstream", False),
+    (root_lost, "root", False),
+    (done_without_record, "no record", True),
+    (done_by_hand, "not finished", True),
+    (cycle, "cycle", False),
+    (waits_for_itself, "cycle", False),
+    (two_owners_of_a_first_output, "two owners", False),
+    (two_owners_of_a_second_output, "two owners", False),
+    (second_output_is_another_s_first, "two owners", False),
+    (run_record, "run record", True),
+]
+
+
+@pytest.mark.parametrize(("plant", "code", "mendable"), FAULTS, ids=[plant.__name__ for plant, *_ in FAULTS])
+@pytest.mark.parametrize("live", [False, True], ids=["at rest", "beside a runner"])
+def test_a_planted_fault_is_found(
+    built: Built, plant: Callable[[Built, dict[str, str]], str], code: str, mendable: bool, live: bool
+) -> None:
+    named = plant(built, sound(built))
+    if live:
+        built.holder()
+    report = look(built, sleep=lambda seconds: None)
+    others = {"root"} if plant is another_name else set()  # the job that had that file is nowhere now
+    assert {*codes(report)} - others == {code}
+    fault = next(fault for fault in report.faults if fault.code == code)
+    assert named in f"{fault.where} {fault.what}"
+    assert fault.do
+    assert report.live is live
+
+
+@pytest.mark.parametrize(("plant", "code", "mendable"), FAULTS, ids=[plant.__name__ for plant, *_ in FAULTS])
+def test_repair_mends_what_it_can_and_deletes_nothing(
+    built: Built, plant: Callable[[Built, dict[str, str]], str], code: str, mendable: bool
+) -> None:
+    plant(built, sound(built))
+    before = built.contents()
+    report = check_and_repair(built.state, built.root, modules=["jobs"])
+    fault = next(fault for fault in report.faults if fault.code == code)
+    assert (fault.mended is not None) is mendable, fault
+    after = look(built)
+    assert (code in codes(after)) is not mendable
+    if code not in ("no record", "not finished"):  # those move on, with a new count of retries
+        assert built.contents() == before
+    if mendable and code in ("invalid", "name", "double", "run record"):
+        assert list((built.state / "quarantine").glob("*.reason.txt"))
+    assert list((built.state / "tmp").iterdir()) == []
+
+
+def test_repair_keeps_the_most_advanced_copy(built: Built) -> None:
+    ids = sound(built)
+    twice(built, ids)
+    check_and_repair(built.state, built.root)
+    assert built.file("done", ids["child"]).exists()
+    assert built.file("quarantine", ids["child"]).exists()
+
+
+def test_repair_of_two_copies_that_differ_or_cannot_be_read(built: Built) -> None:
+    ids = sound(built)
+    twice_and_different(built, ids)
+    built.file("running", ids["child"]).write_text("{")
+    check_and_repair(built.state, built.root)
+    assert not built.file("done", ids["parent"]).exists(), "which of them is right, nobody can tell"
+    assert not built.file("pending", ids["parent"]).exists()
+    assert built.file("done", ids["child"]).exists()
+    assert codes(look(built)) == []
+
+
+def test_repair_puts_back_what_is_not_finished(built: Built) -> None:
+    id = done_by_hand(built, {})
+    check_and_repair(built.state, built.root)
+    job = codec.decode(built.file("pending", id).read_bytes(), id)
+    assert (job.retries_from, len(job.attempts)) == (2, 2)
+    assert job.result is not None
+
+
+def test_repair_is_not_for_a_state_with_a_runner(built: Built) -> None:
+    plant = built.file("pending", ID)
+    plant.write_text("{")
+    with FolderStore(built.state) as store, store.lock({}), pytest.raises(Busy):
+        check_and_repair(built.state, built.root)
+    assert plant.exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("pending", ID), ("done", ""), ("running", "other-names"), ("runs", "")], ids=str
+)
+def test_a_newer_schema_is_no_fault_but_the_end(built: Built, folder: str, name: str) -> None:
+    ids = sound(built)
+    cut(built, ids)
+    newer = built.state / folder / (f"{RUN}.json" if folder == "runs" else f"{name or ids['failed']}.json")
+    newer.write_text('{"schema": 99}')
+    for action in (look, lambda built: check_and_repair(built.state, built.root)):
+        with pytest.raises(NewerSchema, match="99"):
+            action(built)
+    assert built.file("done", ids["child"]).exists(), "nothing was moved"
+
+
+def test_a_lock_file_that_is_gone_under_a_runner(built: Built) -> None:
+    built.holder()
+    (built.state / "locks" / "runner.lock").unlink()
+    assert codes(look(built)) == ["lock file"]
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_no_bytes_bring_it_down(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        built = Built(Path(folder))
+        built.file("done", ID).write_bytes(data)
+        assert codes(look(built)) == ["invalid"]
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_taken_away_is_missed(data: st.DataObject) -> None:
+    """Random graphs of found jobs: whole, there is no fault; without one of them, it is named."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = Built(Path(folder))
+        count = data.draw(st.integers(2, 8))
+        finders = [data.draw(st.integers(0, n - 1), label=f"finder of {n}") for n in range(1, count)]
+        upstream = [data.draw(st.none() | st.integers(0, n - 1), label=f"upstream of {n}") for n in range(1, count)]
+        ids = [id_of(str(n)) for n in range(count)]
+        for n in range(count):
+            found = [ids[m + 1] for m, finder in enumerate(finders) if finder == n]
+            after = () if n == 0 or upstream[n - 1] is None else (ids[upstream[n - 1] or 0],)
+            status = "done" if found else data.draw(st.sampled_from(["done", "pending", "failed", "blocked"]))
+            if status == "done":
+                built.put(status, str(n), found=found, after=after)
+            else:
+                built.put(status, str(n), after=after)
+        built.run(roots=ids[:1], admitted=START)
+        assert codes(look(built)) == []
+        gone = data.draw(st.sampled_from(ids))
+        next(built.state.glob(f"*/{gone}.json")).unlink()
+        assert any(gone in fault.what for fault in look(built).faults)
+
+
+# ------------------------------------------------------------------------------------------------ beside a live runner
+
+
+def test_what_comes_right_at_a_later_look_is_no_fault(built: Built) -> None:
+    """A child that was created after the scan, and a job that is between two folders at the first looks."""
+    built.holder()
+    parent = built.put("done", "data/a.html", found=[id_of("data/late")])
+    built.put("done", "data/b.html", result=None)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            built.put("pending", "data/late")
+            built.put("done", "data/b.html")
+
+    report = look(built, sleep=sleep)
+    assert report.faults == []
+    assert parent
+    assert pauses == list(module.PAUSES[1:3]), "once all is right, it waits no more"
+
+
+def test_a_warning_is_looked_at_again(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.holder()
+    built.put("done", "data/a.html")
+    (built.root / "data" / "a.html").unlink()
+    examined = module.Examiner.again
+
+    def again(self: module.Examiner, id: str) -> list[module.Finding]:
+        (built.root / "data" / "a.html").write_bytes(b"abc")
+        return examined(self, id)
+
+    monkeypatch.setattr(module.Examiner, "again", again)
+    assert look(built).warnings == []
+
+
+def test_beside_a_runner_that_moves_all_the_time(
+    built: Built, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """Forward, backward, with children made before their parent is done: never a fault, and never a job missed."""
+    built.holder()
+    examined, suspects = module.Examiner.again, 0
+
+    def again(self: module.Examiner, id: str) -> list[module.Finding]:
+        nonlocal suspects
+        suspects += 1
+        return examined(self, id)
+
+    monkeypatch.setattr(module.Examiner, "again", again)
+    jobs, stop = 60, threading.Event()
+    ids = [id_of(str(n)) for n in range(jobs)]
+
+    def record(store: FolderStore, id: str, found: list[str]) -> str:
+        result = {"run": RUN, "version": 1, "checked_at": START, "change": "new", "outputs": {}, "found": found}
+        job = JobFile(id=id, task="jobs.scrape:Fetch", params={}, attempts=[done_attempt()], result=result)
+        return store.stage(id, codec.encode(job))
+
+    def work() -> None:
+        with FolderStore(built.state, root=built.root, durability="process") as store:
+            first = Proposal(id=ids[0], task="jobs.scrape:Fetch", params={}, fingerprint="")
+            store.carry_out([Create(first, ())])
+            made, turn = 1, 0
+            while not stop.is_set():
+                id = ids[turn % made]
+                store.carry_out([Move(id, Status.PENDING, Status.RUNNING, Step.CLAIM)])
+                commands: list[Create | Move] = []
+                if made < jobs:
+                    child = Proposal(id=ids[made], task="jobs.scrape:Fetch", params={}, fingerprint="", after=(id,))
+                    commands.append(Create(child, (id,)))
+                    made += 1
+                found = [ids[made - 1]] if commands else []
+                staged = record(store, id, found)
+                commands.append(Move(id, Status.RUNNING, Status.DONE, Step.FINISH, record=staged))
+                store.carry_out(commands)
+                store.carry_out([Move(id, Status.DONE, Status.PENDING, Step.EXPIRE)])
+                turn += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        looks, until = 0, time.monotonic() + 4
+        while time.monotonic() < until:
+            report = look(built)
+            assert report.faults == [], report.faults
+            assert report.live
+            looks += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert looks > 5
+    assert suspects, "nothing ever looked wrong: this test could not have failed"
+    record_property("struck", f"{suspects} second looks in {looks} checks")
+    assert look(built).jobs == jobs
