@@ -103,13 +103,15 @@ def date(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("header", "least", "most"),
     [
-        *(("7", 7, 7), ("0", 1, 1), (date(90), 85, 90), (date(-50), 1, 1), ("99999999", 3600, 3600)),
-        *((date(1e6), 3600, 3600), ("soon", 60, 60), ("", 60, 60), ("-5", 60, 60), ("1.5", 60, 60)),
+        *(("7", 7, 7), ("0", 1, 1), (90, 60, 90), (-50, 1, 1), ("99999999", 3600, 3600)),
+        *((1e6, 3600, 3600), ("soon", 60, 60), ("", 60, 60), ("-5", 60, 60), ("1.5", 60, 60)),
         *(("9" * 400, 3600, 3600), ("Sun, 99 Nov 2026 99:00:00 GMT", 60, 60), ("Sun Nov  1 00:00:00 1994", 1, 1)),
     ],
 )
-def test_retry_after(header: str, least: float, most: float) -> None:
-    assert least <= retry_seconds(header) <= most
+def test_retry_after(header: str | float, least: float, most: float) -> None:
+    """A number stands for the date that is so many seconds away."""
+    text = header if isinstance(header, str) else date(header)
+    assert least <= retry_seconds(text) <= most
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""Fixtures of the acceptance tests: projects, a real nginx, a real documentation site."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance import docs_site
+from tests.acceptance.nginx import Nginx
+from tests.acceptance.project import Project
+
+ROUNDS = int(os.environ.get("RUNNER_TEST_ROUNDS", "1"))  # `make torture` raises it
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.acceptance)
+            if not Path("/proc/self/stat").exists():
+                item.add_marker(pytest.mark.skip(reason="these tests look at processes through /proc (Linux)"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """One seed a test, from the run's; printed where a test fails."""
+    base = os.environ["RUNNER_TEST_SEED"]
+    print(f"RUNNER_TEST_SEED={base}")
+    return random.Random(f"{base} {request.node.name}").randrange(2**32)
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Makes projects; whatever they started is ended with the test."""
+    made: list[Project] = []
+
+    def make(name: str = "project", settings: str = "") -> Project:
+        made.append(Project(tmp_path / name, settings))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.close()
+
+
+@pytest.fixture
+def project(new_project: Callable[..., Project]) -> Project:
+    return new_project()
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """A real nginx on a free port of loopback, serving an empty folder."""
+    folder = tmp_path_factory.mktemp("nginx")
+    if not Nginx.available():
+        pytest.skip("needs nginx (.ci/run installs it)")
+    with Nginx(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(nginx: Nginx) -> docs_site.Site:
+    """The documentation site, served."""
+    try:
+        pages = docs_site.cached_pages()
+    except docs_site.NoPages as reason:
+        pytest.skip(str(reason))
+    return docs_site.build(nginx, pages)
