@@ -31,8 +31,8 @@ from runner.task import (
     with_defaults,
     without_hints,
 )
-from runner.workers.attempt import last_of
-from runner.workers.staging import digest
+from runner.workers.record import Record, last_of, record_of
+from runner.workers.staging import digest, is_file
 
 
 class Catalog:
@@ -117,53 +117,64 @@ class Catalog:
         except (RunnerError, TypeError):
             return None
 
+    def outputs(self, job: JobFile) -> tuple[str, ...]:
+        """The paths that a job writes: by its class, or, where that is gone, by its record."""
+        try:
+            kind = self.kind(job.task)
+            return tuple(path for field in kind.outputs for path in paths_in(job.params.get(field.name)))
+        except (RunnerError, TypeError):
+            record = record_of(job)
+            return () if record is None else tuple(record.outputs)
+
     def judge(self, job: JobFile, run: str, started: float) -> Judged:
         """Whether a done job is up to date, as of the start of `run`."""
-        result = job.result
-        if result is None:
+        record = record_of(job)
+        if record is None:
             return Judged(id=job.id, reason="it has no record of a success")
-        same_run = result["run"] == run
-        found = tuple(result["found"])
+        same_run = record.run == run
         try:
             kind = self.kind(job.task)
             task = decode(kind.cls, job.params, self.root)
+            recorded = self._recorded(kind, record)
+            observed = self._observed(kind, task, job, record)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
         except (RunnerError, TypeError) as error:
             return Judged(id=job.id, reason=str(error))
-        absent = result["change"] == "absent"
         due = None if same_run else self._due(task, job, started)
-        reason = reason_to_run(self._recorded(kind, result), self._observed(kind, task, job), due)
+        reason = reason_to_run(recorded, observed, due)
         if reason is not None:
             return Judged(id=job.id, reason=reason)
-        asks = kind.asks and not absent and not same_run
-        return Judged(id=job.id, reason=None, asks=asks, found=() if asks else found)
+        asks = kind.asks and record.change != "absent" and not same_run
+        return Judged(id=job.id, reason=None, asks=asks, found=() if asks else record.found)
 
     def _due(self, task: Task, job: JobFile, started: float) -> str | None:
         last = last_of(job)
         assert last is not None
         try:
-            return task.due(last, datetime.fromtimestamp(started, UTC))
+            reason = task.due(last, datetime.fromtimestamp(started, UTC))
         except Exception as error:
             return f"due() raised {type(error).__name__}: {error}"
+        return reason if reason is None or isinstance(reason, str) else f"due() gave {reason!r}, not a reason or None"
 
-    def _recorded(self, kind: TaskType, result: Mapping[str, Json]) -> Trace:
+    def _recorded(self, kind: TaskType, record: Record) -> Trace:
         return Trace(
-            version=result["version"],
-            params=self._own(kind, result["params"]),
-            inputs=result["inputs"],
-            outputs={path: made and made["bytes"] for path, made in result["outputs"].items()},
+            version=record.version,
+            params=self._own(kind, record.params),
+            inputs={path: made or "" for path, made in record.inputs.items()},
+            outputs={path: None if made is None else made.bytes for path, made in record.outputs.items()},
         )
 
-    def _observed(self, kind: TaskType, task: Task, job: JobFile) -> Trace:
-        result = job.result or {}
+    def _observed(self, kind: TaskType, task: Task, job: JobFile, record: Record) -> Trace:
         inputs = {}
         for _, path in input_paths(task, self.root) if kind.inputs else ():
+            full = os.path.join(self.root, path)
             try:
-                inputs[path] = digest(os.path.join(self.root, path)).sha256
+                if is_file(full):
+                    inputs[path] = digest(full).sha256
             except OSError:
                 continue
-        outputs = {path: self._size(path) for path in result["outputs"]}
+        outputs = {path: self._size(path) for path in record.outputs}
         return Trace(version=kind.version, params=self._own(kind, job.params), inputs=inputs, outputs=outputs)
 
     def _own(self, kind: TaskType, params: Mapping[str, Json]) -> dict[str, Json]:

@@ -7,7 +7,8 @@ others are proposed again without it. A file leaves inbox/ only once what it ask
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -30,7 +31,7 @@ class Handed:
         self._catalog = catalog
         self._engine = engine
         self._inbox = Inbox(store)
-        self._tasks: dict[str, tuple[Entry, Task]] = {}  # what the event under way is made of
+        self._tasks: dict[str, tuple[list[Entry], Task]] = {}  # what the event under way is made of
         self.quarantined = 0
         self.stop_wanted = False
 
@@ -47,7 +48,7 @@ class Handed:
 
     def collect(self) -> Iterator[Event]:
         """What was handed in since the last time. After each event `settled` must be called."""
-        jobs: dict[str, tuple[Entry, Task]] = {}
+        jobs: dict[str, tuple[list[Entry], Task]] = {}
         for entry in self._inbox.scan(time.time()):
             if entry.kind == "bad":
                 self._put_aside(entry, entry.reason)
@@ -58,27 +59,28 @@ class Handed:
         while jobs:
             self._tasks = dict(jobs)
             try:
-                event = self._batch(list(jobs.values()))
-            except (Refused, TypeError) as error:
+                batch = self._propose(jobs)
+            except Exception as error:  # Refused, TypeError, or what upstream_tasks() and limits() of the user's raise
                 self._refuse(error)
             else:
-                yield event
+                yield self._submitted(batch)
             jobs = self._tasks  # what is left to be proposed again, if the batch was refused
 
-    def settled(self, event: Event, refused: RunnerError | None) -> None:
+    def settled(self, event: Event, refused: Refused | None) -> None:
         """The event was carried out, or the engine refused it."""
         if not isinstance(event, Submitted):
             return
         if refused is not None:
             self._refuse(refused)
             return
-        for entry, _ in self._tasks.values():
-            self._inbox.remove(entry)
+        for entries, _ in self._tasks.values():
+            for entry in entries:
+                self._inbox.remove(entry)
         self._tasks = {}
 
     # --------------------------------------------------------------------------------------------------------- inside
 
-    def _load(self, entry: Entry, jobs: dict[str, tuple[Entry, Task]]) -> None:
+    def _load(self, entry: Entry, jobs: dict[str, tuple[list[Entry], Task]]) -> None:
         job = entry.job
         assert job is not None
         try:
@@ -89,32 +91,34 @@ class Handed:
         except (RunnerError, TypeError) as error:
             self._put_aside(entry, str(error))
             return
-        if id in jobs:  # the later one wins, as with Hints; both are answered by it
-            self._inbox.remove(jobs[id][0])
-        jobs[id] = (entry, task)
+        entries = jobs[id][0] if id in jobs else []  # the later wish wins, as with Hints; all are answered by it
+        jobs[id] = ([*entries, entry], task)
 
-    def _batch(self, jobs: Sequence[tuple[Entry, Task]]) -> Submitted:
-        root = self._catalog.root
-        entries = {job_id(task, root): entry for entry, task in jobs}
+    def _propose(self, jobs: Mapping[str, tuple[list[Entry], Task]]) -> list[Proposal]:
+        return propose([task for _, task in jobs.values()], root=self._catalog.root, submitted=True)
+
+    def _submitted(self, proposals: list[Proposal]) -> Submitted:
         batch: list[Proposal] = []
         returned: set[str] = set()
-        for proposal in propose([task for _, task in jobs], root=root, submitted=True):
-            entry = entries.get(proposal.id)
-            batch.append(proposal if entry is None else self._with_history(entry, proposal))
+        for proposal in proposals:
+            known = self._tasks.get(proposal.id)
+            batch.append(proposal if known is None else self._with_history(known[0], proposal))
             if self._engine.ledger.status(proposal.id) in RETURNABLE and self._store.find(proposal.id) is None:
                 returned.add(proposal.id)
         return Submitted(batch, True, frozenset(returned))
 
-    def _with_history(self, entry: Entry, proposal: Proposal) -> Proposal:
+    def _with_history(self, entries: Sequence[Entry], proposal: Proposal) -> Proposal:
         """A job that comes back keeps who found it, and what it was told to come after."""
-        job = entry.job
-        assert job is not None
-        after = tuple(dict.fromkeys((*proposal.after, *job.after)))
-        if job.attempts or job.result:
-            found_by, depth, submitted = job.found_by, job.depth, job.submitted
+        jobs = [entry.job for entry in entries if entry.job is not None]
+        old = [job for job in jobs if job.attempts or job.result]
+        job = (old or jobs)[-1]
+        after = tuple(dict.fromkeys((*proposal.after, *(id for each in jobs for id in each.after))))
+        if old:
+            found_by, depth, submitted = job.found_by, job.depth, job.submitted or len(jobs) > len(old)
         else:
             found_by, depth, submitted = None, proposal.depth, True
         proposal = replace(proposal, after=after, found_by=found_by, depth=depth, submitted=submitted)
+        entry = next(entry for entry in entries if entry.job is job)
         return replace(proposal, staged=self._inbox.stage(entry, proposal))
 
     def _refuse(self, error: Exception) -> None:
@@ -124,14 +128,14 @@ class Handed:
         if not guilty and len(self._tasks) > 1:
             guilty = {id for id in self._tasks if not self._admissible(id)}
         for id in guilty or set(self._tasks):
-            entry, _ = self._tasks.pop(id)
-            self._put_aside(entry, f"{type(error).__name__}: {error}")
+            for entry in self._tasks.pop(id)[0]:
+                self._put_aside(entry, f"{type(error).__name__}: {error}")
 
     def _admissible(self, id: str) -> bool:
         """Whether it can be proposed by itself: if not, it is to blame."""
         try:
-            self._batch([self._tasks[id]])
-        except (Refused, TypeError):
+            self._propose({id: self._tasks[id]})
+        except Exception:
             return False
         return True
 
@@ -154,5 +158,6 @@ class Handed:
         self._inbox.remove(entry)
 
     def _put_aside(self, entry: Entry, reason: str) -> None:
-        self._store.quarantine(INBOX, entry.name, reason)
-        self.quarantined += 1
+        with suppress(FileNotFoundError):  # taken away again, by whoever had put it there
+            self._store.quarantine(INBOX, entry.name, reason)
+            self.quarantined += 1

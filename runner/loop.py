@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 from msgspec import Raw, Struct
 
 from runner.catalog import Catalog
-from runner.core import policy
 from runner.core.engine import Engine
 from runner.core.model import (
     Asked,
@@ -32,7 +32,9 @@ from runner.core.model import (
     Deliver,
     Discard,
     Event,
+    Finished,
     Judge,
+    Judged,
     Launch,
     Move,
     Proposal,
@@ -44,14 +46,24 @@ from runner.core.model import (
     Walk,
     WorkerLost,
 )
-from runner.errors import BadJobFile, RunnerError, StateError
+from runner.errors import BadJobFile, Refused, RunnerError, StateError
 from runner.store.folders import FolderStore
 from runner.store.steps import StoreCommand
 from runner.syncer import Syncer
+from runner.workers import record, staging
 from runner.workers.port import Executor, Order, Outcome, Reply
 
 JUDGED_AT_ONCE = 0.02
 """Seconds that a turn may spend on judging, while workers wait."""
+
+SLICE = 4096
+"""How many commands the store plans at a time: memory for a large batch, against one sync for each."""
+
+GROUP = 100
+"""How many results make a group worth a sync of its own, while workers have other work."""
+
+GROUP_AGE = 0.01
+"""Seconds that the first result of such a group waits at the most."""
 
 POLL = 0.25
 """Seconds between two looks into the inbox."""
@@ -79,7 +91,7 @@ class Intake(Protocol):
     def collect(self) -> Iterable[Event]:
         """What was handed in since, as events; the loop calls `settled` after each was carried out."""
 
-    def settled(self, event: Event, refused: RunnerError | None) -> None:
+    def settled(self, event: Event, refused: Refused | None) -> None:
         """The event was carried out, or refused: its files may go."""
 
     @property
@@ -117,13 +129,15 @@ class Loop:
         self._started = started
         self._clock = clock
         self._group: list[Reply] = []
+        self._group_since = 0.0
         self._syncing: list[Reply] = []
-        self._syncer = Syncer(store.sync) if store.shelf.durable else None
+        self._syncer = Syncer(lambda: store.sync(self._staged())) if store.shelf.durable else None
         if self._syncer is not None:
             executor.watch(self._syncer.fd)
         self._judging: deque[str] = deque()
         self._walks: deque[Walk] = deque()
         self._next_poll = 0.0
+        self._full = False
         self._deadline: float | None = None
         self.stopping = False
         self.killing = False
@@ -133,7 +147,7 @@ class Loop:
     def stop(self, grace: float | None = None) -> None:
         """Claim nothing more; finish what runs, within `grace` seconds if given. Safe in a signal handler."""
         self.stopping = True
-        if grace is not None:
+        if grace is not None and self._deadline is None:
             self._deadline = time.monotonic() + grace
 
     def kill(self) -> None:
@@ -191,17 +205,21 @@ class Loop:
         """Seconds to wait for an outcome at the most."""
         if self._judging or self._walks or (self._engine.finished and not self._intake.unsettled):
             return POLL if self.stopping else 0.0
+        if self._group and self._syncer is not None and not self._syncer.busy:
+            return GROUP_AGE
         due = self._engine.next_time()
-        if due is None or self.stopping:
+        if due is None or self.stopping or self._full:
             return POLL
         return min(POLL, max(0.0, due - self._clock()))
 
     def _fill(self) -> None:
         engine = self._engine
+        self._full = False
         due = engine.next_time()
         idle = not (engine.busy or self._judging or self._walks or self._group or self._syncing)
         if engine.claimable or idle or (due is not None and due <= self._clock()):
             free = self._executor.free()
+            self._full = free <= 0  # however much is due: an outcome comes first
             commands = self._engine.handle(Slots(free), self._clock()) if free > 0 else []
             if idle and not commands and not engine.finished and engine.next_time() is None:
                 raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
@@ -213,14 +231,32 @@ class Loop:
         now = self._clock()
         for outcome in outcomes:
             if isinstance(outcome, Reply):
+                if not self._group:
+                    self._group_since = time.monotonic()
                 self._group.append(outcome)
                 commands += self._engine.handle(Returned(outcome.event.id), now)
             else:
+                self._sweep(outcome)
                 for id in (*outcome.begun, *outcome.waiting):
                     commands += self._engine.handle(Returned(id), now)
                 commands += self._engine.handle(outcome, now)
         if commands:
             self._carry_out(commands)
+
+    def _sweep(self, lost: WorkerLost) -> None:
+        """Remove what attempts that were cut short have staged, before their jobs move on."""
+        left: dict[str, tuple[str, ...]] = {}
+        for id in lost.begun:
+            if self._engine.ledger.status(id) is Status.RUNNING:  # one that was only asked has staged nothing
+                left[id] = self._catalog.outputs(self._store.read(id, Status.RUNNING))
+        staging.sweep(left, self._store.root)
+
+    def _staged(self) -> Iterator[str]:
+        """The files to be delivered with the group that is being synced."""
+        for reply in self._syncing:
+            if isinstance(reply.event, Finished):
+                for path, _ in reply.event.deliver:
+                    yield path
 
     def _commit(self) -> None:
         if self._syncer is None:
@@ -228,9 +264,17 @@ class Loop:
         elif self._syncer.busy and not self._syncer.finish():
             return
         self._apply()
-        if self._syncer is not None and self._group:
+        if self._syncer is not None and self._group and self._is_due():
             self._syncing, self._group = self._group, []
             self._syncer.start()
+
+    def _is_due(self) -> bool:
+        """Whether to sync the group now. A sync costs the same for one result and for many, so it pays to gather them,
+        but never while somebody may wait for what they release.
+        """
+        if len(self._group) >= GROUP or not self._engine.claimable or self._engine.busy <= len(self._group):
+            return True
+        return self.stopping or time.monotonic() - self._group_since >= GROUP_AGE
 
     def _apply(self) -> None:
         """Commit the results whose files are synced."""
@@ -252,20 +296,21 @@ class Loop:
         for_disk: list[StoreCommand] = []
         others: list[Launch | Judge | Walk | Count] = []
         for command in commands:
-            if isinstance(command, Create | Rewish | Move | Bind | Deliver | Discard):
-                for_disk.append(command)
+            if type(command) in _FOR_DISK:
+                for_disk.append(command)  # type: ignore[arg-type]
             else:
-                others.append(command)
-        if for_disk:
-            self._store.carry_out(for_disk)
+                others.append(command)  # type: ignore[arg-type]
+        for start in range(0, len(for_disk), SLICE):
+            part = for_disk[start : start + SLICE]
+            self._store.carry_out(part)
             now = self._clock()
-            for done in for_disk:
+            for done in part:
                 if isinstance(done, Move):
                     for watcher in self._watchers:
                         watcher.moved(done, now)
         orders = [self._order(command) for command in others if isinstance(command, Launch)]
         if orders:
-            self._executor.start(orders)
+            self._executor.start(orders, self._store.take_leftovers())
         for command in others:
             match command:
                 case Judge(id):
@@ -276,8 +321,13 @@ class Loop:
                     self._count(command)
 
     def _order(self, launch: Launch) -> Order:
-        data = self._store.read_bytes(launch.id, Status.DONE if launch.ask else Status.RUNNING)
-        task = _head(data).task
+        status = Status.DONE if launch.ask else Status.RUNNING
+        data = self._store.read_bytes(launch.id, status)
+        try:
+            task = _head(data).task
+        except ValueError as error:  # msgspec's errors are that
+            what = f"{status}/{launch.id}.json was damaged since it was read ({error})"
+            raise StateError(f"{what}: start again, and it goes to quarantine/, with the reason") from error
         return Order(
             id=launch.id,
             job=Raw(data),
@@ -288,13 +338,9 @@ class Loop:
 
     def _count(self, command: Count) -> None:
         job = self._store.read(command.id, Status.RUNNING)
-        failures = 1 + sum(a["outcome"] in policy.CHARGED for a in job.attempts[job.retries_from :])
         retry_at = None
-        try:
-            kind = self._catalog.kind(job.task)
-            retry_at = policy.retry_at(job.id, failures, kind.retries, kind.backoff, self._clock())
-        except (RunnerError, TypeError):  # its class is gone meanwhile
-            pass
+        with suppress(RunnerError, TypeError):  # its class is gone meanwhile
+            retry_at = record.retry_at(job, self._catalog.kind(job.task), self._clock())
         self.do(Counted(command.id, command.attempt, retry_at))
 
     def _judge_some(self) -> None:
@@ -304,9 +350,10 @@ class Loop:
             id = self._judging.popleft()
             try:
                 job = self._store.read(id, Status.DONE)
-            except (FileNotFoundError, BadJobFile):  # taken away by hand, or superseded meanwhile
-                continue
-            self.do(self._catalog.judge(job, self._run, self._started))
+            except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
+                self.do(Judged(id=id, reason=None))
+            else:
+                self.do(self._catalog.judge(job, self._run, self._started))
         while self._walks and time.monotonic() < until:
             walk = self._walks.popleft()
             self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
@@ -337,9 +384,7 @@ class Loop:
             refused = None
             try:
                 self.do(event)
-            except RunnerError as error:
-                if not isinstance(event, Submitted):
-                    raise
+            except Refused as error:  # and nothing was changed; any other error is for the whole run
                 refused = error
             self._intake.settled(event, refused)
             found = True
@@ -353,7 +398,7 @@ class Loop:
 
     def _give_up(self) -> None:
         """End the workers now; what they had goes back to pending/, and no attempt is used up."""
-        self._executor.close(kill=True)
+        self._executor.close()
         self._store.sync()
         self._syncing += self._group
         self._group = []
@@ -361,6 +406,9 @@ class Loop:
         lost = self._engine.with_workers()
         message = "the runner was told to leave"
         self._receive([WorkerLost(begun=lost, waiting=(), outcome="interrupted", message=message)])
+
+
+_FOR_DISK = frozenset({Create, Rewish, Move, Bind, Deliver, Discard})
 
 
 class _Head(Struct):

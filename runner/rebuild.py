@@ -1,6 +1,7 @@
 """From the folders to the engine: what the last runner left, read once, as the event that starts everything.
 
-Nothing is moved here but what recovery in the store puts right by itself (see `store/recovery.py`).
+No job is moved here but by what recovery in the store puts right by itself (see `store/recovery.py`); what the attempts
+that were cut short had staged beside their outputs is removed, while their jobs still lie in running/.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ from runner.core.model import Recovered, Status, Stored
 from runner.errors import RunnerError
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
+from runner.workers import staging
 
 
 def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
     """What recovery found, and how many files it had to quarantine. Raises NewerSchema, with nothing moved."""
     before = _in_quarantine(store)
     unfinished: list[Stored] = []
+    interrupted: dict[str, tuple[str, ...]] = {}
 
     def visit(job: JobFile, status: Status, finished: bool) -> None:
         unfinished.append(catalog.stored(job, status, finished))
+        if status is Status.RUNNING:
+            interrupted[job.id] = catalog.outputs(job)
 
     statuses, _ = store.recover(visit)
+    staging.sweep(interrupted, store.root)
     owners: dict[str, str] = {}
     for job in _with_several_outputs(store, catalog, statuses):
         owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))

@@ -26,7 +26,7 @@ from runner.batch import Found, load_target, propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.model import Proposal, Recovered, Status
-from runner.errors import Refused, RunnerError, StateError, UsageError
+from runner.errors import Busy, Refused, RunnerError, StateError, UsageError
 from runner.handed import Handed
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
@@ -171,11 +171,12 @@ class Session:
                 if roots is not None:
                     self._store.sync()
                     ids = [proposal.id for proposal in roots]
+                    roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
                     record = replace(record, roots=ids, admitted=codec.stamp(time.time()))
                     self._runs.write(record)
                 complete = loop.run()
         finally:
-            executor.close(kill=True)
+            executor.close()
             recorder.close()
         progress.close(engine)
         counts = engine.tally()
@@ -239,8 +240,12 @@ class Session:
                 _say("stopping: what runs is finished first (Ctrl-C again: at once); `resume` goes on")
 
         def terminate(signum: int, frame: object) -> None:
+            if signum in terminated:
+                loop.kill()
+            terminated.add(signum)  # one SIGTERM and one SIGHUP may well be the same wish
             loop.stop(GRACE)
 
+        terminated: set[int] = set()
         handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate, signal.SIGHUP: terminate}
         try:
             before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -259,7 +264,8 @@ def _start_of(id: str) -> float:
 
 
 def _say(line: str) -> None:
-    os.write(2, f"\n{line}\n".encode())  # not print: it is called from a signal handler
+    with contextlib.suppress(OSError):  # nobody is there to read it
+        os.write(2, f"\n{line}\n".encode())  # not print: it is called from a signal handler
 
 
 @contextlib.contextmanager
@@ -274,13 +280,18 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
         sys.path.insert(0, str(root))
     try:
         with FolderStore(state, durability=options.durability, root=root) as store, store.lock():
-            if orphans.clear_orphans(os.path.join(store.path, "locks")):
-                _say("workers that an earlier run left behind were ended")
+            locks = os.path.join(store.path, "locks")
             if options.verbosity >= 0:
                 for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
                     _say(f"warning: {doubt}")
             try:
-                yield Session(store, root, modules, options)
+                if orphans.clear_orphans(locks):
+                    _say("workers that an earlier run left behind were ended")
+                try:
+                    yield Session(store, root, modules, options)
+                finally:
+                    with contextlib.suppress(Busy, OSError):  # the next run will see
+                        orphans.clear_orphans(locks)
             except OSError as error:
                 raise StateError(f"{state}: {error}; nothing was lost: free what is lacking, then `resume`") from error
     finally:

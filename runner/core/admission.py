@@ -6,13 +6,15 @@ failed with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core import policy
-from runner.core.ledger import Ledger, Node, Phase
+from runner.core.graph import prepared
+from runner.core.ledger import Ledger, Node, Phase, Several
 from runner.core.model import Need, Proposal, Status
 from runner.errors import Conflict, CycleFound, GrowthLimit
 
@@ -23,8 +25,9 @@ class Fate(Enum):
     NEW = "nobody knew it"
     JUDGE = "done: compare it with its record"
     RETRY = "failed, cancelled or blocked: try it again"
+    JOIN = "waiting, or blocked: take the new wish and what it comes after"
     WISH = "take the new wish, nothing else"
-    JOIN = "waiting: take the new wish and what it comes after"
+    REJUDGE = "a worker has it: take the new wish, and compare it with its record when the worker is through"
 
 
 class Admitted(Struct, frozen=True):
@@ -33,15 +36,15 @@ class Admitted(Struct, frozen=True):
     proposal: Proposal
     fate: Fate
     after: tuple[str, ...]
-    missing: tuple[Need, ...]
+    unmade: tuple[Need, ...]  # Inputs that no job makes
 
 
 class Plan(Struct, frozen=True):
     """A batch that can be admitted."""
 
     admitted: list[Admitted]
-    superseded: list[tuple[str, str]]  # (a former owner, who makes its output now)
-    bound: list[tuple[str, str, str]]  # (a job that lacked an input, the job of this batch that makes it, its path)
+    superseded: dict[str, str]  # a former owner -> who makes its output now
+    rebound: dict[str, tuple[str, ...]]  # a job outside the batch -> what it comes after from now on
 
 
 class Admission:
@@ -51,86 +54,122 @@ class Admission:
         self._ledger = ledger
         self._resuming = resuming
 
-    def plan(self, batch: list[Proposal], wanted: dict[str, set[str]], *, by_name: bool) -> Plan:
-        """What admitting `batch` means; `wanted`: path -> jobs that lack it.
+    def plan(self, batch: list[Proposal], unmade: Several, *, by_name: bool) -> Plan:
+        """What admitting `batch` means; `unmade`: path -> jobs that read it, and nobody made it so far.
 
         Raises Conflict, CycleFound or GrowthLimit.
         """
-        makers = {path: p.id for p in batch for path in p.outputs}
-        admitted: list[Admitted] = []
-        superseded: list[tuple[str, str]] = []
-        bound: list[tuple[str, str, str]] = []
+        makers = {path: proposal.id for proposal in batch for path in proposal.outputs}
+        ids = {proposal.id for proposal in batch}
+        superseded: dict[str, str] = {}
         for proposal in batch:
-            self._check_depth(proposal)
-            node = self._ledger.node(proposal.id)
-            if node is not None and node.proposed and node.fingerprint != proposal.fingerprint:
-                raise Conflict(
-                    f"{proposal.id} ({proposal.task}) was proposed with different parameters by "
-                    f"{_finder(node.found_by)} and by {_finder(proposal.found_by)}; give them different outputs"
-                )
-            superseded.extend(self._former_owners(proposal))
-            admitted.append(self._admit(proposal, makers, by_name))
-            if wanted:
-                bound.extend(
-                    (id, proposal.id, path)
-                    for path in proposal.outputs
-                    for id in sorted(wanted.get(path, ()))
-                    if id != proposal.id
-                )
-        self._check_cycles(admitted, bound)
-        return Plan(admitted, superseded, bound)
+            self._find_former_owners(proposal, ids, superseded)
+        admitted = [self._admit(proposal, makers, superseded, by_name) for proposal in batch]
+        rebound = self._rebind(makers, unmade, superseded, ids)
+        self._check_batch(admitted, rebound)
+        return Plan(admitted, superseded, rebound)
 
-    def _admit(self, proposal: Proposal, makers: dict[str, str], by_name: bool) -> Admitted:
-        after = list(proposal.after)
-        missing = []
+    def _admit(
+        self, proposal: Proposal, makers: Mapping[str, str], superseded: Mapping[str, str], by_name: bool
+    ) -> Admitted:
+        node = self._ledger.node(proposal.id)
+        named = proposal.after
+        if node is not None and node.proposed:
+            proposal = self._said_before(node, proposal, by_name)
+            if node.fingerprint == proposal.fingerprint:
+                named = (*named, *node.after)
+        self._check_depth(proposal)
+        after = dict.fromkeys(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
+        unmade = []
         for need in proposal.inputs:
             maker = makers.get(need.path) or self._ledger.maker(need.path)
             if maker == proposal.id:
                 raise CycleFound(
                     f"a cycle, {maker} waits for itself: {need.path} is its Input and its Output", (maker, maker)
                 )
-            if maker is not None:
-                if maker not in after:
-                    after.append(maker)
-            elif not need.exists:
-                missing.append(need)
-        return Admitted(proposal, self._fate(proposal.id, by_name), tuple(after), tuple(missing))
+            if maker is None:
+                unmade.append(need)
+            else:
+                after[maker] = None
+        return Admitted(proposal, self._fate(proposal, by_name), tuple(after), tuple(unmade))
 
-    def _fate(self, id: str, by_name: bool) -> Fate:
+    def _said_before(self, node: Node, proposal: Proposal, by_name: bool) -> Proposal:
+        """A job that this run was told of already: its first finder stays, and the shortest way to it counts."""
+        if node.fingerprint != proposal.fingerprint and node.found_by != proposal.found_by and not by_name:
+            raise Conflict(
+                f"{proposal.id} ({proposal.task}) was proposed with different parameters by "
+                f"{_finder(node.found_by)} and by {_finder(proposal.found_by)}; give them different outputs"
+            )
+        found_by, depth = node.found_by or proposal.found_by, min(node.depth, proposal.depth)
+        if (found_by, depth) == (proposal.found_by, proposal.depth):
+            return proposal
+        return replace(proposal, found_by=found_by, depth=depth)
+
+    def _fate(self, proposal: Proposal, by_name: bool) -> Fate:
+        """What this run settled stays settled, and what it is at stays as it is, unless the wish is another."""
+        id = proposal.id
         status, node = self._ledger.status(id), self._ledger.node(id)
-        touched = node is not None  # by this run: what it settled stays settled, what it is at stays as it is
+        other = by_name or (node is not None and node.fingerprint != proposal.fingerprint)
         match status:
             case None | Status.QUARANTINE:
                 return Fate.NEW
-            case Status.DONE:
-                return Fate.WISH if node is not None and (node.open or node.proposed) and not by_name else Fate.JUDGE
-            case Status.RUNNING:
-                return Fate.WISH
             case Status.PENDING:
                 return Fate.JOIN
+            case Status.RUNNING:
+                return Fate.REJUDGE if other else Fate.WISH
+            case Status.DONE if node is not None:
+                return _fate_of_done(node, other)
+            case Status.DONE:
+                return Fate.JUDGE
+            case Status.FAILED if other or not (self._resuming or node is not None):
+                return Fate.RETRY
             case Status.BLOCKED if node is not None and node.open:
                 return Fate.JOIN
-            case Status.FAILED if by_name or not (self._resuming or touched):
-                return Fate.RETRY
             case Status.BLOCKED if by_name or not (self._resuming or (node is not None and node.proposed)):
                 return Fate.RETRY
+            case Status.BLOCKED:
+                return Fate.JOIN
             case Status.CANCELLED if by_name or id in self._ledger.revivable:
                 return Fate.RETRY
             case _:
                 return Fate.WISH
 
-    def _former_owners(self, proposal: Proposal) -> Iterable[tuple[str, str]]:
+    def _find_former_owners(self, proposal: Proposal, batch: set[str], superseded: dict[str, str]) -> None:
         for path in proposal.outputs:
             for id in self._ledger.owners(path):
-                if id == proposal.id or self._ledger.status(id) in (Status.CANCELLED, Status.QUARANTINE):
+                if id in batch or self._ledger.status(id) in (Status.CANCELLED, Status.QUARANTINE):
                     continue
                 node = self._ledger.node(id)
-                if node is not None and (node.proposed or node.status is Status.RUNNING):
+                if node is not None and (node.proposed or node.phase is Phase.BUSY):
                     raise Conflict(
                         f"{path} is the output of two jobs: {id} (found by {_finder(node.found_by)}) and "
                         f"{proposal.id} (found by {_finder(proposal.found_by)}); give each an output of its own"
                     )
-                yield id, proposal.id
+                superseded.setdefault(id, proposal.id)
+
+    def _rebind(
+        self, makers: Mapping[str, str], unmade: Several, superseded: Mapping[str, str], batch: set[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Who reads what a job of this batch turned up to make comes after it, and no more after a former owner."""
+        gained: dict[str, list[str]] = {}
+        for former in superseded:
+            for node in self._ledger.readers(former):
+                gained.setdefault(node.id, [])
+        for path, maker in makers.items():
+            for id in unmade.get(path):
+                gained.setdefault(id, []).append(maker)
+        rebound: dict[str, tuple[str, ...]] = {}
+        for id, owners in gained.items():
+            reader = self._ledger.node(id)
+            if reader is None or id in batch or id in superseded:
+                continue
+            if reader.status in (Status.FAILED, Status.CANCELLED):
+                continue
+            stay = (superseded.get(upstream, upstream) for upstream in reader.after)
+            after = tuple(dict.fromkeys((*stay, *owners)))
+            if after != reader.after:
+                rebound[id] = after
+        return rebound
 
     def _check_depth(self, proposal: Proposal) -> None:
         if proposal.depth <= policy.MAX_DEPTH:
@@ -147,48 +186,55 @@ class Admission:
             + (" <- ..." if finder else "")
         )
 
-    def _check_cycles(self, admitted: list[Admitted], bound: list[tuple[str, str, str]]) -> None:
-        """A job that is known already must not come to wait for one that waits for it.
+    def _check_batch(self, admitted: Sequence[Admitted], rebound: Mapping[str, tuple[str, ...]]) -> None:
+        """A job that is known already must not come to wait for one that waits for it. Raises CycleFound.
 
-        Among the new ones the sorter finds the cycle; this is for edges that known jobs gain.
+        Cycles among those that the batch sets to wait are left to its sorter. Any other comes into the batch from a
+        job outside, or goes through one that is only wished for; and it takes somebody who comes after somebody new.
         """
         after = {entry.proposal.id: entry.after for entry in admitted}
-        gained = [(id, maker) for id, maker, _ in bound]
-        for entry in admitted:
-            node = self._ledger.node(entry.proposal.id)
-            if entry.fate is Fate.JOIN and node is not None:
-                gained.extend((node.id, id) for id in entry.after if id not in node.after)
-        for id, _ in gained:
+        after.update(rebound)
+        starts = list(rebound)
+        news = bool(rebound)
+        for id, upstream in after.items():
             node = self._ledger.node(id)
-            after[id] = tuple(after.get(id, node.after if node else ())) + tuple(m for i, m in gained if i == id)
-        for id, maker in gained:
-            path = self._path(maker, id, after)
-            if path:
-                cycle = (id, *path)
-                raise CycleFound("a cycle, tasks that wait for each other: " + " -> ".join(cycle), cycle)
+            news = news or node is None or not set(upstream).issubset(node.after)
+        for entry in admitted if news else ():
+            id = entry.proposal.id
+            unsorted = entry.fate in (Fate.WISH, Fate.REJUDGE)
+            if unsorted or any(reader.id not in after for reader in self._ledger.readers(id)):
+                starts.append(id)
+        self.check_cycles(after, starts)
 
-    def _path(self, start: str, goal: str, after: dict[str, tuple[str, ...]]) -> list[str]:
-        """The jobs from `start` to `goal`, each waiting for the next; empty if there is no such chain."""
-        came: dict[str, str | None] = {start: None}
-        stack = [start]
+    def check_cycles(self, after: Mapping[str, tuple[str, ...]], starts: Iterable[str] | None = None) -> None:
+        """Raises CycleFound if one of `starts` (None: of all) is to wait for itself when `after` holds."""
+        waits: dict[str, tuple[str, ...]] = {}
+        stack = list(after if starts is None else starts)
         while stack:
             id = stack.pop()
-            if id == goal:
-                path = [id]
-                while (back := came[path[-1]]) is not None:
-                    path.append(back)
-                return path[::-1]
-            node = self._ledger.node(id)
-            for upstream in after.get(id) or (node.after if node is not None and node.open else ()):
-                if upstream not in came and (upstream in after or self._ledger.is_open(upstream)):
-                    came[upstream] = id
-                    stack.append(upstream)
-        return []
+            if id not in waits:
+                waits[id] = after[id] if id in after else self._waits_for(id)
+                stack.extend(waits[id])
+        if waits:
+            prepared(waits)
+
+    def _waits_for(self, id: str) -> tuple[str, ...]:
+        node = self._ledger.node(id)
+        if node is None or not (node.open or node.proposed or node.status is Status.BLOCKED):
+            return ()
+        return node.after
 
 
-def unstarted(node: Node) -> bool:
-    """Whether a job may still gain an edge."""
-    return node.phase in (Phase.WAITING, Phase.HELD, Phase.DELAYED, Phase.READY)
+def _fate_of_done(node: Node, other: bool) -> Fate:
+    match node.phase:
+        case Phase.WAITING:
+            return Fate.JOIN
+        case Phase.ASKING | Phase.BUSY if other:
+            return Fate.REJUDGE
+        case Phase.SETTLED if other or not node.proposed:
+            return Fate.JUDGE
+        case _:
+            return Fate.WISH
 
 
 def _finder(id: str | None) -> str:

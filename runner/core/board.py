@@ -6,6 +6,9 @@ with or without success, and `release` then looks at the facts: still something 
 is tried again)? wait for that. Something hopeless? blocked, which settles it and releases the next. Done before? it is
 judged now. Otherwise it is ready, once its inputs have a maker and its time has come. So failure and success travel by
 one mechanism, and whatever changed behind the forest's back is caught at the release.
+
+A settled job may be opened again: it is tried again, or was only now found to be due. Who comes after it and has not
+begun waits anew (`look_again`); who is done is judged again when it has run (`renew`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 from runner.core.graph import Forest
-from runner.core.ledger import Ledger, Node, Phase
+from runner.core.ledger import Ledger, Node, Phase, Several
 from runner.core.model import Change, Command, Judge, Move, Need, Status, Step, transition
 from runner.core.queue import Override, ReadyQueue
 
@@ -30,12 +33,10 @@ class Board:
         self.forest = Forest()
         self.ready = ReadyQueue(overrides)
         self.asks: deque[str] = deque()
-        self.suspects: deque[str] = deque()
         self.phases: Counter[Phase] = Counter()
-        self.wanted: dict[str, set[str]] = {}  # path -> jobs that lack it
-        self._missing: dict[str, tuple[Need, ...]] = {}  # job -> what it lacks
+        self.unmade = Several()  # path -> jobs that read it, as long as no job makes it
+        self.missing: dict[str, dict[str, Need]] = {}  # job -> its Inputs that no job makes and that are not there
         self._delayed: list[tuple[float, str]] = []
-        self._blocked: set[str] = set()
         self._settled: deque[str] = deque()
         self._settling = False
 
@@ -55,35 +56,35 @@ class Board:
         self.phases[phase] += 1
         node.phase = phase
 
-    def track(self, node: Node, outputs: tuple[str, ...] = ()) -> None:
+    def track(self, node: Node) -> None:
         """Put a node in the ledger, in place of what stood there."""
         old = self.ledger.node(node.id)
         if old is not None:
             self._drop(old)
         self.phases[node.phase] += 1
-        self.ledger.add(node, outputs)
+        self.ledger.add(node)
 
     def forget(self, id: str) -> None:
         """Its file has left the status folders; who waits for it goes on when it is settled anew."""
         node = self.ledger.node(id)
         if node is not None:
+            if node.open:
+                self.settle(node)
             self._drop(node)
         self.ledger.forget(id)
 
     def _drop(self, node: Node) -> None:
         if node.phase is Phase.READY:
             self.ready.withdraw(node.id)
-        self.supply(node.id)
-        self._blocked.discard(node.id)
+        self.missing.pop(node.id, None)
         self.phases[node.phase] -= 1
 
-    def settle(self, node: Node) -> None:
+    def settle(self, *nodes: Node) -> None:
         """Through for this run. Iterative: a chain of a thousand blocked jobs must not recurse a thousand deep."""
-        self.phase(node, Phase.SETTLED)
-        self.supply(node.id)
-        if node.status is Status.BLOCKED:
-            self._blocked.add(node.id)
-        self._settled.append(node.id)
+        for node in nodes:
+            self.phase(node, Phase.SETTLED)
+            self.missing.pop(node.id, None)
+            self._settled.append(node.id)
         if self._settling:
             return
         self._settling = True
@@ -126,24 +127,62 @@ class Board:
             self.settle(node)
         else:
             if node.status is Status.BLOCKED:
-                self.move(node, Step.UNBLOCK)
-                node.reached = True
-            if node.id in self._missing and not node.last_call:
-                self.phase(node, Phase.HELD)
-            else:
-                self.enqueue(node)
+                self.unblock(node)
+                self.look_again(self.ledger.readers(node.id))
+            self.enqueue(node)
+
+    def again(self, node: Node) -> None:
+        """It has to run, or to be judged, once more."""
+        self.phase(node, Phase.WAITING)
+        self.release(node)
 
     def enqueue(self, node: Node) -> None:
-        """It may start, at its time and in its turn."""
-        if node.not_before is not None and node.not_before > self.now:
+        """It may start: once its inputs are there, at its time and in its turn."""
+        if node.id in self.missing and not node.last_call:
+            self.phase(node, Phase.HELD)
+        elif node.not_before is not None and node.not_before > self.now:
             self.phase(node, Phase.DELAYED)
             heapq.heappush(self._delayed, (node.not_before, node.id))
-            return
-        self.phase(node, Phase.READY)
-        if node.suspect:
-            self.suspects.append(node.id)
         else:
+            self.phase(node, Phase.READY)
             self.ready.push(node.id, node.priority, node.limits)
+
+    def unblock(self, node: Node) -> None:
+        """Nothing that it comes after is hopeless any more."""
+        self.move(node, Step.UNBLOCK, why="what blocked it is tried again")
+        node.reached = True
+
+    def look_again(self, nodes: Iterable[Node]) -> None:
+        """What these come after has changed: they wait anew, if they have not begun, or are blocked for no reason."""
+        waiting = []
+        queue = deque(nodes)
+        while queue:
+            node = queue.popleft()
+            if node.status is Status.BLOCKED:
+                if not node.all_done and self.ledger.hopeless(node.after) is not None:
+                    continue
+                self.unblock(node)
+                queue.extend(self.ledger.readers(node.id))
+                if node.open:
+                    continue
+            elif node.phase is Phase.HELD:
+                if node.id in self.missing:
+                    continue
+            elif node.phase not in (Phase.DELAYED, Phase.READY):
+                continue
+            self.phase(node, Phase.WAITING)
+            waiting.append(node)
+        if waiting:
+            self.plant(waiting)
+
+    def renew(self, id: str) -> None:
+        """The job has run: who has read what it made before is judged again."""
+        for node in self.ledger.readers(id):
+            if node.phase in (Phase.BUSY, Phase.ASKING):
+                node.rejudge = True
+            elif node.status is Status.DONE and node.phase is Phase.SETTLED:
+                self.again(node)
+                self.look_again(self.ledger.readers(node.id))
 
     def wake(self) -> None:
         """Queue the delayed jobs whose time has come."""
@@ -159,38 +198,24 @@ class Board:
         rate = self.ready.next_start()
         return min([*times, rate] if rate is not None else times, default=None)
 
-    def lack(self, id: str, needs: tuple[Need, ...]) -> None:
-        """The job has Inputs that nobody makes yet."""
-        self._missing[id] = needs
+    def read(self, id: str, needs: Iterable[Need]) -> None:
+        """The job has Inputs that no job makes, so far."""
         for need in needs:
-            self.wanted.setdefault(need.path, set()).add(id)
+            self.unmade.add(need.path, id)
 
-    def supply(self, id: str, path: str | None = None) -> None:
-        """Somebody makes `path` for the job now (None: it no longer matters)."""
-        needs = self._missing.pop(id, ())
-        left = tuple(need for need in needs if path is not None and need.path != path)
-        for need in needs:
-            if need not in left:
-                waiting = self.wanted[need.path]
-                waiting.discard(id)
-                if not waiting:
-                    del self.wanted[need.path]
-        if left:
-            self._missing[id] = left
+    def lack(self, id: str, needs: Iterable[Need]) -> None:
+        """And these are not there."""
+        missing = {need.path: need for need in needs}
+        if missing:
+            self.missing[id] = missing
 
-    def revive(self) -> None:
-        """What was blocked, and comes after jobs that are open again, waits again."""
-        revived: list[Node] = []
-        while True:
-            blocked = [self.ledger[id] for id in sorted(self._blocked)]
-            nodes = [node for node in blocked if any(self.ledger.is_open(id) for id in node.after)]
-            if not nodes:
-                break
-            for node in nodes:
-                self._blocked.discard(node.id)
-                self.phase(node, Phase.WAITING)
-                self.move(node, Step.UNBLOCK, why="what blocked it is tried again")
-                node.reached = True
-            revived += nodes
-        if revived:
-            self.plant(revived)
+    def made(self, paths: Iterable[str]) -> list[Node]:
+        """Somebody turned up who makes these. Returns the jobs that lack nothing any more."""
+        complete = []
+        for path in paths:
+            for id in self.unmade.pop(path):
+                lacking = self.missing.get(id)
+                if lacking is not None and lacking.pop(path, None) is not None and not lacking:
+                    del self.missing[id]
+                    complete.append(self.ledger[id])
+        return complete

@@ -84,7 +84,7 @@ class Engine:
     @property
     def claimable(self) -> int:
         """How many jobs are ready to be handed to a worker, limits apart."""
-        return len(self._board.ready) + len(self._board.asks) + len(self._board.suspects)
+        return len(self._board.ready) + len(self._board.asks)
 
     def with_workers(self) -> tuple[str, ...]:
         """The jobs that are with a worker."""
@@ -108,7 +108,7 @@ class Engine:
             node = Node(item, item.status, item.after)
             node.not_before = item.not_before
             node.reached = item.status is not Status.BLOCKED
-            board.track(node, item.outputs)
+            board.track(node)
             if item.finished:
                 board.move(node, Step.FINISH, why="it lacked only its last rename")
                 board.settle(node)
@@ -135,10 +135,7 @@ class Engine:
                 nodes = [node for node in nodes if node.id not in stuck]
             else:
                 break
-        for node in nodes:  # what is blocked by nothing any more, but has to wait
-            if node.status is Status.BLOCKED and node.phase is Phase.WAITING:
-                board.move(node, Step.UNBLOCK)
-                node.reached = True
+        board.look_again([node for node in nodes if node.status is Status.BLOCKED])
 
     def _submitted(self, event: Submitted) -> None:
         for id in event.returned:
@@ -149,40 +146,41 @@ class Engine:
         board, free = self._board, event.free
         board.wake()
         while free > 0 and board.asks:
-            id = board.asks.popleft()
-            if self.ledger[id].phase is Phase.ASKING:
-                board.phase(self.ledger[id], Phase.BUSY)
-                board.out.append(Launch(id, ask=True))
-                free -= 1
-        while free > 0 and board.suspects:
-            node = self.ledger[board.suspects.popleft()]
-            if node.phase is Phase.READY and node.suspect:
-                self._claim(node, alone=True)
-                free -= 1
+            node = self.ledger[board.asks.popleft()]
+            if node.phase is not Phase.ASKING:
+                continue
+            board.phase(node, Phase.BUSY)
+            board.out.append(Launch(node.id, alone=node.suspect, ask=True))
+            free -= 1
         while free > 0:
             claimed = board.ready.pop(board.now)
             if claimed is None:
                 break
-            self._claim(self.ledger[claimed], alone=False)
+            self._claim(self.ledger[claimed])
             free -= 1
         if free > 0 and not board.out:
-            self._last_call()
+            self._last_call(free)
 
-    def _claim(self, node: Node, *, alone: bool) -> None:
+    def _claim(self, node: Node) -> None:
+        node.rejudge = node.unwanted = False
         self._board.phase(node, Phase.BUSY)
         self._board.move(node, Step.CLAIM)
-        self._board.out.append(Launch(node.id, alone=alone))
+        self._board.out.append(Launch(node.id, alone=node.suspect))
 
-    def _last_call(self) -> None:
-        """Nothing else can run: held jobs are given to workers, who fail them or go on without the input."""
-        phases = self._board.phases
+    def _last_call(self, free: int) -> None:
+        """Nothing else can run: held jobs are given to workers, who fail them or go on without the input.
+
+        First those that can go on without: what they find may be what the others lack.
+        """
+        board, phases = self._board, self._board.phases
         if not phases[Phase.HELD] or any(n for phase, n in phases.items() if phase not in _IDLE):
             return
-        for node in list(self.ledger.nodes()):
-            if node.phase is Phase.HELD:
-                node.last_call = True
-                self._board.enqueue(node)
-        self._slots(Slots(len(self._board.ready)))
+        held = [(node, needs) for id, needs in board.missing.items() if (node := self.ledger[id]).phase is Phase.HELD]
+        content = [node for node, needs in held if all(need.optional for need in needs.values())]
+        for node in content or [node for node, _ in held]:
+            node.last_call = True
+            board.again(node)
+        self._slots(Slots(free))
 
     def _ticked(self, event: Ticked) -> None:
         self._board.wake()
@@ -191,7 +189,7 @@ class Engine:
 
     def _returned(self, event: Returned) -> None:
         node = self.ledger[event.id]
-        if node.status is Status.RUNNING and not node.suspect:
+        if node.status is Status.RUNNING:  # and not done, and only asked for its children
             self._board.ready.release(node.limits)
 
     def _finished(self, event: Finished) -> None:
@@ -207,39 +205,49 @@ class Engine:
                 self._fail(node, Attempt(outcome="published", type=type(refused).__name__, message=str(refused)))
                 return
         board.move(node, Step.FINISH, record=event.record)
+        self._up_to_date(node)
+        board.renew(node.id)
+
+    def _up_to_date(self, node: Node) -> None:
+        """It is done, and its children are there; unless something came up meanwhile, that is all."""
         node.suspect = False
         if node.rejudge:
             node.rejudge = False
-            board.phase(node, Phase.WAITING)
-            board.release(node)
+            self._board.again(node)
         else:
-            board.settle(node)
+            self._board.settle(node)
 
     def _failed(self, event: Failed) -> None:
         node = self.ledger[event.id]
         node.suspect = False
         if event.retry_at is None:
             self._board.move(node, Step.FAIL, record=event.record)
-            self._board.settle(node)
+            self._lost(node)
         else:
             self._requeue(node, not_before=event.retry_at, record=event.record)
 
     def _lacked(self, event: Lacked) -> None:
-        board, node = self._board, self.ledger[event.id]
-        if node.last_call:
-            made_by = self.ledger.maker(event.paths[0])
+        board, ledger, node, first = self._board, self.ledger, self.ledger[event.id], event.paths[0]
+        try:
+            self._intake.wait_for_makers(node, event.paths)
+        except CycleFound as error:
+            self._fail(node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
+            return
+        lacking = [path for path in event.paths if not ledger.is_open(ledger.maker(path) or "")]
+        if (hopeless := ledger.hopeless(node.after)) is not None:
+            board.move(node, Step.BLOCK, why=f"{hopeless} is {ledger.status(hopeless)}, {first} is not there")
+            self._lost(node)
+        elif lacking and node.last_call:
+            made_by = ledger.maker(lacking[0])
             reason = f"{made_by} did not make it" if made_by else "nobody makes it, and it is not there"
-            message = f"input {event.paths[0]}: {reason}"
+            message = f"input {lacking[0]}: {reason}"
             self._fail(node, Attempt(outcome="failed", type="MissingInput", message=message))
-        elif (hopeless := self.ledger.hopeless(node.after)) is not None:
-            board.move(
-                node, Step.BLOCK, why=f"{hopeless} is {self.ledger.status(hopeless)}, {event.paths[0]} is not there"
-            )
-            board.settle(node)
         else:
-            board.move(node, Step.REQUEUE, why=f"nobody makes {event.paths[0]} yet")
-            board.lack(node.id, tuple(Need(path) for path in event.paths))
-            board.phase(node, Phase.HELD)
+            needs = [Need(path) for path in lacking]
+            board.read(node.id, needs)
+            board.lack(node.id, needs)
+            node.last_call = False
+            self._requeue(node, not_before=node.not_before, why=f"{first} is not there yet")
 
     def _worker_lost(self, event: WorkerLost) -> None:
         charged = set(event.guilty)
@@ -247,16 +255,20 @@ class Engine:
             charged = set(event.begun)
         for id in (*event.begun, *event.waiting):
             node = self.ledger[id]
-            if node.status is Status.DONE:  # it was only asked for its children
-                self._expire(node, f"its worker {event.message} when it was asked for its children")
+            asked = node.status is Status.DONE
+            begun = id in event.begun
+            if id in charged and asked:
+                self._expire(node, f"{event.message} when it was asked for its children")
             elif id in charged:
                 attempt = Attempt(outcome=event.outcome, type="WorkerLost", message=event.message)
                 self._board.out.append(Count(id, attempt))
             else:
-                begun = id in event.begun
-                node.suspect = node.suspect or (begun and not charged and event.outcome != "interrupted")
-                note = Attempt(outcome="interrupted", type="Interrupted", message=event.message) if begun else None
-                self._requeue(node, not_before=node.not_before, note=note)
+                node.suspect |= begun and not charged and event.outcome != "interrupted"
+                if asked:
+                    self._ask(node)
+                else:
+                    note = Attempt(outcome="interrupted", type="Interrupted", message=event.message) if begun else None
+                    self._requeue(node, not_before=node.not_before, note=note)
 
     def _counted(self, event: Counted) -> None:
         node = self.ledger[event.id]
@@ -266,16 +278,32 @@ class Engine:
             self._requeue(node, not_before=event.retry_at, note=event.attempt)
 
     def _requeue(
-        self, node: Node, *, not_before: float | None, record: str | None = None, note: Attempt | None = None
+        self,
+        node: Node,
+        *,
+        not_before: float | None,
+        record: str | None = None,
+        note: Attempt | None = None,
+        why: str = "",
     ) -> None:
         node.not_before = not_before
         change = Change(attempt=note, not_before=not_before) if note is not None else None
-        self._board.move(node, Step.REQUEUE, record=record, change=change, why=note.message if note else "")
-        self._board.enqueue(node)
+        self._board.move(node, Step.REQUEUE, record=record, change=change, why=note.message if note else why)
+        if node.unwanted:
+            self._intake.cancel(node.id)
+        else:
+            self._board.again(node)
 
     def _fail(self, node: Node, attempt: Attempt) -> None:
         self._board.move(node, Step.FAIL, change=Change(attempt=attempt), why=attempt.message)
-        self._board.settle(node)
+        self._lost(node)
+
+    def _lost(self, node: Node) -> None:
+        """It failed, or is blocked."""
+        if node.unwanted:
+            self._intake.cancel(node.id)
+        else:
+            self._board.settle(node)
 
     # ---------------------------------------------------------------------------------------------- what was done once
 
@@ -286,17 +314,20 @@ class Engine:
         if event.reason is not None:
             self._expire(node, event.reason)
         elif event.asks:
-            self._board.phase(node, Phase.ASKING)
-            self._board.asks.append(node.id)
+            self._ask(node)
         elif event.found:
             self._board.phase(node, Phase.ASKING)
             self._board.out.append(Walk(event.found, node.id))
         else:
             self._board.settle(node)
 
+    def _ask(self, node: Node) -> None:
+        self._board.phase(node, Phase.ASKING)
+        self._board.asks.append(node.id)
+
     def _asked(self, event: Asked) -> None:
         node = self.ledger[event.id]
-        if node.phase not in (Phase.ASKING, Phase.BUSY):  # cancelled or superseded meanwhile
+        if node.status is not Status.DONE or node.phase not in (Phase.ASKING, Phase.BUSY):  # superseded meanwhile
             return
         if event.error is not None:
             self._expire(node, event.error)
@@ -307,12 +338,12 @@ class Engine:
             self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
             self._expire(node, str(refused))
         else:
-            self._board.settle(node)
+            self._up_to_date(node)
 
     def _expire(self, node: Node, reason: str) -> None:
         node.not_before = None
         self._board.move(node, Step.EXPIRE, change=Change(reset_retries=True), why=reason)
-        self._board.enqueue(node)
+        self._board.again(node)
 
     # ------------------------------------------------------------------------------------------------ a person's wish
 
@@ -326,9 +357,13 @@ class Engine:
 
     def _cancelled(self, event: Cancelled) -> None:
         for id in event.ids:
+            if self.ledger.status(id) not in UNFINISHED | {Status.FAILED}:
+                continue
             node = self.ledger.node(id)
-            if node is not None and node.status in UNFINISHED | {Status.FAILED} and node.phase is not Phase.BUSY:
-                self._intake.cancel(node, Attempt(outcome="cancelled", type="Cancelled", message="by a person"))
+            if node is not None and node.phase is Phase.BUSY:
+                node.unwanted = True  # its worker is not stopped: what succeeds is done, else it is not tried again
+            else:
+                self._intake.cancel(id)
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {

@@ -4,14 +4,16 @@ A prepared sorter cannot grow, so each batch of jobs gets a sorter of its own. A
 waits for appears in the new sorter as a node without predecessors, and is told `done()` in every sorter that holds it.
 Only the sorters that a settled job touches are visited: a loop over all active ones is quadratic. A job that settles
 without success is told `done()` as well: who is released finds out there what became of those it waited for. So no
-sorter stays active for ever, and none needs cleaning up: one that nobody holds any more is garbage.
+sorter stays active for ever, and none needs cleaning up: one that nobody holds any more is garbage. A job that is
+planted again, before it was released or after, is released by its newest sorter alone: what it waits for now is what
+counts, and waiting for what it waited for before might even be a cycle.
 
 The forest knows ids and edges, not statuses; it must not decide anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from runner.errors import CycleFound
@@ -24,35 +26,28 @@ class Forest:
 
     def __init__(self) -> None:
         self._holders: dict[str, Sorter | list[Sorter]] = {}
+        self._newest: dict[str, Sorter] = {}  # for those that were planted more than once
         self._early: dict[str, list[Sorter]] = {}
-        self._more: dict[str, int] = {}
         self.visits = 0
 
-    def plant(self, waits: Mapping[str, Collection[str]], again: Iterable[str] = ()) -> list[str]:
+    def plant(self, waits: Mapping[str, Collection[str]]) -> list[str]:
         """Add a batch, `{id: ids it waits for}`, and return those of it that wait for nothing.
 
-        The ids in `again` still wait in an earlier sorter too; they are released by the last of them.
         Raises CycleFound, with nothing changed, when the batch waits for itself.
         """
-        sorter: Sorter = TopologicalSorter(waits)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            cycle = tuple(reversed(error.args[1]))  # each waits for the next
-            raise CycleFound("a cycle, tasks that wait for each other: " + " -> ".join(cycle), cycle) from None
-        for id in again:
-            self._more[id] = self._more.get(id, 0) + 1
+        sorter = prepared(waits)
         holders = self._holders
         for id in waits:
             if id in holders:
                 self._hold(id, sorter)
+                self._newest[id] = sorter
             else:
                 holders[id] = sorter
         self.visits += 1
         released: list[str] = []
         for id in sorter.get_ready():
             if id in waits:
-                self._yield(sorter, id, released)
+                released.append(id)
             else:
                 self._hold(id, sorter)
         return released
@@ -62,6 +57,7 @@ class Forest:
         held = self._holders.pop(id, None)
         if held is None:
             return []
+        self._newest.pop(id, None)
         released: list[str] = []
         for sorter in held if isinstance(held, list) else (held,):
             self._done(sorter, id, released)
@@ -93,14 +89,16 @@ class Forest:
                     if not early:
                         del self._early[node]
                     finished.append(node)
-                else:
-                    self._yield(sorter, node, released)
+                elif self._newest.get(node, sorter) is sorter:
+                    released.append(node)
 
-    def _yield(self, sorter: Sorter, id: str, released: list[str]) -> None:
-        more = self._more.get(id)
-        if more is None:
-            released.append(id)
-        elif more == 1:
-            del self._more[id]
-        else:
-            self._more[id] = more - 1
+
+def prepared(waits: Mapping[str, Collection[str]]) -> Sorter:
+    """A sorter for these, ready to be used. Raises CycleFound."""
+    sorter: Sorter = TopologicalSorter(waits)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle = tuple(reversed(error.args[1]))  # each waits for the next
+        raise CycleFound("a cycle, tasks that wait for each other: " + " -> ".join(cycle), cycle) from None
+    return sorter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from runner.core import policy
-from runner.core.admission import Admission, Admitted, Fate, Plan, unstarted
+from runner.core.admission import Admission, Admitted, Fate, Plan
 from runner.core.board import Board
 from runner.core.ledger import Node, Phase
 from runner.core.model import Attempt, Bind, Change, Create, Discard, Proposal, Rewish, Status, Step, Stored
@@ -25,14 +27,12 @@ class Intake:
         if self.admitted + len(batch) > policy.MAX_JOBS:
             raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
         board = self._board
-        plan = self._admission.plan(batch, board.wanted, by_name=by_name)
+        plan = self._admission.plan(batch, board.unmade, by_name=by_name)
         grown = [self._node(entry) for entry in plan.admitted]
-        waits = board.waits(node for node in grown if node is not None)
-        again = [id for id in waits if (old := board.ledger.node(id)) is not None and old.phase is Phase.WAITING]
-        released = board.forest.plant(waits, again)  # the last thing that can refuse
+        released = board.forest.plant(board.waits(node for node in grown if node is not None))  # the last to refuse
         self.admitted += len(batch)
-        for former, owner in plan.superseded:
-            self._supersede(former, owner)
+        opened = [node for node in grown if node is not None and not board.ledger.is_open(node.id)]
+        changed = self._supersede(plan)
         for entry, node in zip(plan.admitted, grown, strict=True):
             if node is None:
                 self._wish(entry)
@@ -41,19 +41,25 @@ class Intake:
             staged = entry.proposal.staged
             if staged and entry.fate is not Fate.NEW:
                 board.out.append(Discard((staged,)))
-        board.revive()
+        changed += [self._bind(board.ledger[id], after) for id, after in plan.rebound.items()]
+        for entry in plan.admitted:
+            changed += board.made(entry.proposal.outputs)
+        board.settle(*map(board.ledger.__getitem__, plan.superseded))
+        for node in opened:
+            changed += (node, *board.ledger.readers(node.id))
+        board.look_again(changed)
         for id in released:
             board.release(board.ledger[id])
-        self._bind(plan)
 
     def _node(self, entry: Admitted) -> Node | None:
         """The node that goes into the forest for this proposal; none, if it is only a new wish."""
-        known = self._board.ledger.node(entry.proposal.id)
-        if entry.fate is Fate.WISH or (entry.fate is Fate.JOIN and known is not None and not unstarted(known)):
+        if entry.fate in (Fate.WISH, Fate.REJUDGE):
             return None
-        status = Status.PENDING if entry.fate is Fate.NEW else self._board.ledger.status(entry.proposal.id)
+        ledger = self._board.ledger
+        status = Status.PENDING if entry.fate is Fate.NEW else ledger.status(entry.proposal.id)
         assert status is not None
         node = Node(entry.proposal, status, entry.after)
+        known = ledger.node(node.id)
         if known is not None:
             node.suspect = known.suspect
             node.not_before = known.not_before if entry.fate is Fate.JOIN else None
@@ -61,21 +67,23 @@ class Intake:
 
     def _wish(self, entry: Admitted) -> None:
         board, proposal = self._board, entry.proposal
-        node = board.ledger.node(proposal.id)
-        if node is None:
-            node = Node(proposal, board.ledger.status(proposal.id) or Status.PENDING, entry.after)
-            node.phase = Phase.SETTLED
-            board.track(node, proposal.outputs)
-        elif node.status is Status.RUNNING:
-            node.rejudge |= node.fingerprint != proposal.fingerprint
-        node.fingerprint = proposal.fingerprint
-        node.found_by = node.found_by or proposal.found_by
+        node = self._known(proposal.id, proposal)
+        board.ledger.come_after(node, entry.after)
+        board.ledger.own(node, proposal.outputs[1:])
+        if not node.proposed:
+            board.read(node.id, entry.unmade)
+        node.rejudge |= entry.fate is Fate.REJUDGE
+        node.fingerprint, node.found_by, node.depth = proposal.fingerprint, proposal.found_by, proposal.depth
         node.proposed = node.reached = True
         board.out.append(Rewish(proposal, entry.after, node.status))
 
     def _enter(self, entry: Admitted, node: Node) -> None:
         board, proposal = self._board, entry.proposal
-        board.track(node, proposal.outputs)
+        known = board.ledger.node(node.id)
+        board.track(node)
+        if known is None or not known.proposed:
+            board.read(node.id, entry.unmade)
+        board.lack(node.id, (need for need in entry.unmade if not need.exists))
         node.proposed = node.reached = True
         if entry.fate is Fate.NEW:
             board.out.append(Create(proposal, entry.after))
@@ -83,36 +91,53 @@ class Intake:
             board.out.append(Rewish(proposal, entry.after, node.status))
         if entry.fate is Fate.RETRY:
             board.move(node, Step.RETRY, change=Change(reset_retries=True), why="to be tried again")
-        if entry.missing:
-            board.lack(node.id, entry.missing)
 
-    def _bind(self, plan: Plan) -> None:
-        """Jobs that lacked an input come after the one that turned up to make it."""
-        board = self._board
-        for id, maker, path in plan.bound:
-            node = board.ledger[id]
-            if not unstarted(node):
-                continue
-            board.supply(id, path)
-            if maker in node.after:
-                continue
-            node.after = (*node.after, maker)
-            board.out.append(Bind(id, node.status, node.after))
-            if node.phase is not Phase.WAITING:  # a waiting one is looked at again when it is released
-                board.phase(node, Phase.WAITING)
-                board.plant([node])
-
-    def _supersede(self, former: str, owner: str) -> None:
-        node = self._board.ledger.node(former)
+    def _known(self, id: str, item: Proposal | None = None) -> Node:
+        """The node of a job; a settled one, if this run has not dealt with it so far."""
+        ledger = self._board.ledger
+        node = ledger.node(id)
         if node is None:
-            status = self._board.ledger.status(former)
+            status = ledger.status(id)
             assert status is not None
-            node = Node(Stored(id=former, status=status), status, ())
+            node = Node(item or Stored(id=id, status=status), status, ())
             node.phase = Phase.SETTLED
             self._board.track(node)
-        self.cancel(node, Attempt(outcome="superseded", type="Superseded", message=f"{owner} makes its output now"))
+        return node
 
-    def cancel(self, node: Node, attempt: Attempt) -> None:
-        """Never to run, for the reason in `attempt`."""
-        self._board.move(node, Step.CANCEL, change=Change(attempt=attempt), why=attempt.message)
+    def wait_for_makers(self, node: Node, paths: Iterable[str]) -> None:
+        """Its Inputs are not there: it comes after those who make them, if anybody does. Raises CycleFound."""
+        makers = map(self._board.ledger.maker, paths)
+        after = tuple(dict.fromkeys((*node.after, *(maker for maker in makers if maker is not None))))
+        if after != node.after:
+            self._admission.check_cycles({node.id: after})
+            self._bind(node, after)
+
+    def _bind(self, node: Node, after: tuple[str, ...]) -> Node:
+        """The job comes after others from now on: somebody turned up to make what it reads."""
+        self._board.ledger.come_after(node, after)
+        self._board.out.append(Bind(node.id, node.status, after))
+        return node
+
+    def _supersede(self, plan: Plan) -> list[Node]:
+        """Former owners are cancelled, once those that come after them come after the new owner. Returns these.
+
+        The former owners are not settled yet: who waits for them must find the new owner when it is released.
+        """
+        ledger = self._board.ledger
+        readers = {node.id for former in plan.superseded for node in ledger.readers(former)}
+        changed = [self._bind(ledger[id], plan.rebound.pop(id)) for id in sorted(readers & plan.rebound.keys())]
+        for former, owner in plan.superseded.items():
+            message = f"{owner} makes its output now"
+            self._cancel(self._known(former), Attempt(outcome="superseded", type="Superseded", message=message))
+            ledger.revivable.add(former)
+        return changed
+
+    def cancel(self, id: str) -> None:
+        """A person wants it never to run."""
+        node = self._known(id)
+        self._cancel(node, Attempt(outcome="cancelled", type="Cancelled", message="by a person"))
+        self._board.ledger.revivable.discard(id)
         self._board.settle(node)
+
+    def _cancel(self, node: Node, attempt: Attempt) -> None:
+        self._board.move(node, Step.CANCEL, change=Change(attempt=attempt), why=attempt.message)

@@ -1,12 +1,13 @@
 """What the engine knows of every job: its status, and for those it deals with, the rest.
 
 A job that no event of this run has touched is a bare Status: a million done jobs cost a million names and no more.
-The ledger answers questions; it changes nothing by itself.
+Who comes after a job is written down as well, and kept when that job is settled: it may be opened again, or bring
+other bytes, and then they must hear of it. The ledger answers questions; it changes nothing by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from hashlib import sha256
 
@@ -41,6 +42,7 @@ class Node:
         "last_call",
         "limits",
         "not_before",
+        "others",
         "phase",
         "priority",
         "proposed",
@@ -48,6 +50,7 @@ class Node:
         "rejudge",
         "status",
         "suspect",
+        "unwanted",
     )
 
     def __init__(self, item: Proposal | Stored, status: Status, after: tuple[str, ...]) -> None:
@@ -61,11 +64,13 @@ class Node:
         self.fingerprint = item.fingerprint
         self.depth = item.depth
         self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
+        self.others = item.outputs[1:]  # the outputs that its id does not tell
         self.not_before: float | None = None
         self.proposed = False  # somebody in this run said what it is to be
         self.reached = False  # it counts for this run's exit code
-        self.rejudge = False  # it was proposed anew while a worker had it
+        self.rejudge = False  # it was proposed anew, or something it read was made anew, while a worker had it
         self.suspect = False  # a worker died that had it and others
+        self.unwanted = False  # a person cancelled it while a worker had it
         self.last_call = False  # nobody will make its inputs any more
 
     @property
@@ -74,21 +79,49 @@ class Node:
         return self.phase is not Phase.SETTLED
 
 
+class Several:
+    """For each name the names that were added to it: most often one, and then a list would cost more than all else."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self) -> None:
+        self._of: dict[str, str | list[str]] = {}
+
+    def add(self, name: str, other: str) -> None:
+        held = self._of.get(name)
+        if held is None:
+            self._of[name] = other
+        elif isinstance(held, list):
+            held.append(other)
+        else:
+            self._of[name] = [held, other]
+
+    def get(self, name: str) -> Sequence[str]:
+        held = self._of.get(name)
+        return () if held is None else held if isinstance(held, list) else (held,)
+
+    def pop(self, name: str) -> Sequence[str]:
+        held = self.get(name)
+        self._of.pop(name, None)
+        return held
+
+
 class Ledger:
-    """Every id with its status; nodes for those that matter now; who owns which output."""
+    """Every id with its status; nodes for those that matter now; who comes after whom; who owns which output."""
 
     def __init__(self) -> None:
         self._known: dict[str, Node | Status] = {}
-        self._names: set[str] = set()
+        self._names: dict[str, None] = {}  # a set with an order
         self._owners: dict[str, str] = {}
-        self.revivable: frozenset[str] = frozenset()
+        self._readers = Several()
+        self.revivable: set[str] = set()
 
-    def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: frozenset[str]) -> None:
+    def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: Iterable[str]) -> None:
         """Take over what recovery found."""
         self._known.update(statuses)
-        self._names.update(id.rpartition("-")[0] for id in statuses)
+        self._names.update(dict.fromkeys(id.rpartition("-")[0] for id in statuses))
         self._owners.update(owners)
-        self.revivable = revivable
+        self.revivable.update(revivable)
 
     def status(self, id: str) -> Status | None:
         known = self._known.get(id)
@@ -107,11 +140,38 @@ class Ledger:
     def nodes(self) -> Iterator[Node]:
         return (known for known in self._known.values() if isinstance(known, Node))
 
-    def add(self, node: Node, outputs: tuple[str, ...]) -> None:
+    def add(self, node: Node) -> None:
+        """Write down a node, in place of what stood there."""
+        old = self.node(node.id)
         self._known[node.id] = node
-        self._names.add(node.id.rpartition("-")[0])
-        for path in outputs[1:]:
+        self._names[node.id.rpartition("-")[0]] = None
+        self.own(node, node.others)
+        self._link(node.id, node.after, old.after if old is not None else ())
+
+    def own(self, node: Node, others: tuple[str, ...]) -> None:
+        """These are its outputs, besides the first."""
+        node.others = others
+        for path in others:
             self._owners[path] = node.id
+
+    def come_after(self, node: Node, after: tuple[str, ...]) -> None:
+        """What it comes after has changed."""
+        self._link(node.id, after, node.after)
+        node.after = after
+
+    def _link(self, id: str, after: tuple[str, ...], before: Collection[str]) -> None:
+        if before:
+            before = frozenset(before)
+        for upstream in after:
+            if upstream not in before:
+                self._readers.add(upstream, id)
+
+    def readers(self, id: str) -> Iterator[Node]:
+        """The nodes that come after a job, or did once: some of them twice."""
+        for reader in self._readers.get(id):
+            known = self._known.get(reader)
+            if isinstance(known, Node):
+                yield known
 
     def forget(self, id: str) -> None:
         """Its file left the status folders."""
@@ -130,7 +190,7 @@ class Ledger:
         return None
 
     def owners(self, path: str) -> Iterator[str]:
-        """The jobs that have `path` as an Output, in whatever status.
+        """The jobs that have `path` as an Output, in whatever status, each of them once.
 
         An id ends in the hash of its job's first output, so names alone answer for those.
         """
@@ -140,14 +200,17 @@ class Ledger:
             if id in self._known:
                 yield id
         owner = self._owners.get(path)
-        if owner is not None and owner in self._known:
+        if owner is None or owner.endswith(digest):
+            return
+        known = self._known.get(owner)
+        if known is not None and (not isinstance(known, Node) or path in known.others):
             yield owner
 
     def maker(self, path: str) -> str | None:
-        """The job to wait for when `path` is wanted: the owner that is not cancelled, if there is one."""
+        """The job to wait for when `path` is wanted: the owner that can make it, if there is one; else any."""
         found = None
         for id in self.owners(path):
-            if self.status(id) is not Status.CANCELLED:
+            if self.status(id) not in (Status.CANCELLED, Status.QUARANTINE):
                 return id
             found = id
         return found

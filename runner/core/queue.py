@@ -91,6 +91,8 @@ class ReadyQueue:
             if self._current.get(id) != serial:  # withdrawn
                 heapq.heappop(lane.heap)
                 self._enter(lane)
+                if not lane.heap:
+                    self._pass_on(lane)
                 continue
             if lane.gates and not self._admits(lane, now):
                 continue
@@ -158,9 +160,13 @@ class ReadyQueue:
                 break
         else:
             return True
-        for gate in lane.gates:  # the place it was woken for is not used: whoever is parked behind it may have it
-            self._wake(gate)
+        self._pass_on(lane)
         return False
+
+    def _pass_on(self, lane: _Lane) -> None:
+        """The place that the lane was woken for is not used: whoever is parked behind it may have it."""
+        for gate in lane.gates:
+            self._wake(gate)
 
     def _wake(self, gate: _Gate) -> None:
         if gate.parked and not gate.full:

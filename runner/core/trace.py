@@ -43,9 +43,18 @@ def _difference(what: str, old: Mapping[str, Json], new: Mapping[str, Json]) -> 
             return f"{what} {name} is new: {_short(new[name])}"
         if name not in new:
             return f"{what} {name} is gone: {_short(old[name])}"
-        if old[name] != new[name]:
+        if not _same(old[name], new[name]):
             return f"{what} {name}: {_short(old[name])} -> {_short(new[name])}"
     return None
+
+
+def _same(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON: 1, 1.0 and true are equal to Python, and are not."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def _outputs(recorded: Mapping[str, int | None], observed: Mapping[str, int | None]) -> str | None:

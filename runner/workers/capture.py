@@ -1,7 +1,8 @@
 """What a task prints and logs goes to its job's own log file, whichever thread it is on.
 
 `sys.stdout` and `sys.stderr` of a worker are Routers: they write to the log of the job that the current context belongs
-to. The file is made with the first byte. Output of no job (a library's own thread, say) goes to the worker's stderr.
+to, or, where a worker does one job at a time, of that job: so threads that a task has started are heard too. The file
+is made with the first byte. Output of no job (a library's own thread, say) goes to the worker's stderr.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import io
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
 MAX_BYTES = 10_000_000
 """What one attempt may write to its job's log; the rest is counted, not kept."""
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Log:
@@ -26,27 +32,52 @@ class Log:
         self._header = header
         self._fd = -1
         self._written = 0
+        self._writing = threading.Lock()
+        self.closed = False
 
-    def write(self, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace")
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            os.write(self._fd, self._header.encode())
-        room = MAX_BYTES - self._written
-        self._written += len(data)
-        if room > 0:
-            os.write(self._fd, data[:room])
+    def write(self, data: bytes) -> None:
+        with self._writing:
+            if self._fd < 0:
+                self._fd = os.open(self._path, _CREATE, 0o644)
+                os.write(self._fd, self._header.encode())
+            room = MAX_BYTES - self._written
+            self._written += len(data)
+            if room > 0:
+                os.write(self._fd, data[:room])
 
     def close(self) -> None:
+        self.closed = True  # a thread that the task has left behind may go on printing
         if self._fd < 0:
             return
-        if self._written > MAX_BYTES:
-            os.write(self._fd, f"\n[{self._written - MAX_BYTES:,} more bytes were not kept]\n".encode())
-        os.close(self._fd)
-        self._fd = -1
+        with self._writing:
+            if self._written > MAX_BYTES:
+                os.write(self._fd, f"\n[{self._written - MAX_BYTES:,} more bytes were not kept]\n".encode())
+            os.close(self._fd)
+            self._fd = -1
 
 
-CURRENT_LOG: ContextVar[Log | None] = ContextVar("CURRENT_LOG", default=None)
+_CURRENT: ContextVar[Log | None] = ContextVar("_CURRENT", default=None)
+_only: Log | None = None
+
+
+@contextmanager
+def capturing(log: Log, *, alone: bool) -> Iterator[None]:
+    """What this context prints goes to `log`; with `alone`, all that this process prints."""
+    global _only
+    before = _CURRENT.set(log)
+    if alone:
+        _only = log
+    try:
+        yield
+    finally:
+        _only = None
+        _CURRENT.reset(before)
+        log.close()
+
+
+def _log() -> Log | None:
+    log = _CURRENT.get() or _only
+    return None if log is None or log.closed else log
 
 
 class Router(io.TextIOBase):
@@ -56,28 +87,46 @@ class Router(io.TextIOBase):
 
     def __init__(self, fallback: TextIO) -> None:
         self._fallback = fallback
+        self.buffer = _Bytes(fallback)
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        log = CURRENT_LOG.get()
+        log = _log()
         if log is None:
             return self._fallback.write(text)
-        log.write(text)
+        log.write(text.encode("utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
-        if CURRENT_LOG.get() is None:
+        if _log() is None:
             self._fallback.flush()
 
     def fileno(self) -> int:
         return self._fallback.fileno()
 
 
+class _Bytes(io.RawIOBase):
+    """The same for bytes: some programs write to `sys.stdout.buffer`."""
+
+    def __init__(self, fallback: TextIO) -> None:
+        self._fallback = fallback
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        log = _log()
+        if log is None:
+            self._fallback.write(bytes(data).decode("utf-8", "backslashreplace"))
+        else:
+            log.write(bytes(data))
+        return len(data)
+
+
 def install(level: str) -> None:
     """Route this process's stdout, stderr and logging."""
-    os.dup2(2, 1)  # what bypasses sys.stdout must not mix with the data that the runner prints
     sys.stdout = Router(sys.__stderr__ or sys.stderr)
     sys.stderr = Router(sys.__stderr__ or sys.stderr)
     logging.Formatter.converter = time.gmtime

@@ -2,27 +2,34 @@
 
 It must not outlive its runner: the kernel kills it when the fork server ends (Linux), and the end of its stream ends
 it between two jobs elsewhere. It holds a lock file of its own as long as it lives: the next runner can wait for it.
+What is no job's fault (the disk is full) ends it with a word to the scheduler; a job's attempt is not what is charged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
-from queue import SimpleQueue
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 import msgspec
 from filelock import FileLock
 from msgspec import Struct
 
+from runner.errors import RunnerError
 from runner.store.files import writer_token
 from runner.workers import capture
-from runner.workers.attempt import Bench, perform
-from runner.workers.frames import Frames, frame, write_all
+from runner.workers.attempt import perform
+from runner.workers.bench import Bench
+from runner.workers.frames import Frames, frame
 from runner.workers.port import Order, Reply, Settings
 
 _PR_SET_PDEATHSIG = 1
@@ -33,9 +40,10 @@ class Halt(Struct, frozen=True, tag=True):
 
 
 class Work(Struct, frozen=True, tag=True):
-    """Orders, in the order they are to be begun."""
+    """Orders, in the order they are to be begun. `litter`: names in tmp/ to unlink."""
 
     orders: list[Order]
+    litter: tuple[str, ...] = ()
 
 
 class Unbegun(Struct, frozen=True, tag=True):
@@ -50,27 +58,38 @@ class Done(Struct, frozen=True, tag=True):
     reply: Reply
 
 
+class Unfit(Struct, frozen=True, tag=True):
+    """This worker cannot go on, and another could not either: its last word."""
+
+    reason: str
+
+
+Message: TypeAlias = Done | Unbegun | Unfit
+_Send: TypeAlias = Callable[[Message], None]
+
 _decode = msgspec.json.Decoder(Halt | Work).decode
 _encode = msgspec.json.Encoder().encode
+_held: list[FileLock] = []
 
 
 def main(fd: int, settings: bytes, parent: int) -> None:
-    """Work until the stream ends. Called in a process of its own, just forked from process `parent`."""
+    """Work until the stream ends. Called in a process of its own, just forked from process `parent`. Never returns."""
     _tie_to(parent)
     os.setpgid(0, 0)  # what a task starts can be found, and killed with its worker
-    known = msgspec.json.decode(settings, type=Settings)
-    os.chdir(known.root)
-    capture.install(known.level)
-    bench = Bench(known)
-    lock = FileLock(os.path.join(known.state, "locks", f"worker-{writer_token()}lock"))
-    lock.acquire(timeout=0)
+    os.set_inheritable(fd, False)  # as it came by a message: what a task starts must not hold the stream open
+    send = _sender(fd)
     try:
+        known = msgspec.json.decode(settings, type=Settings)
+        os.chdir(known.root)
+        capture.install(known.level)
+        bench = Bench(known)
+        _hold_lock(known.state)
         if known.threads == 1:
-            _serve_alone(fd, bench)
+            _serve_alone(fd, send, bench)
         else:
-            _serve_threads(fd, bench, known.threads)
-    except OSError as error:
-        print(f"worker {os.getpid()}: {error}", file=sys.__stderr__)
+            _serve_threads(fd, send, bench, known.threads)
+    except BaseException as error:
+        _end(error, send)
     os._exit(0)  # threads of a task, or at-exit handlers of a library, must not keep it alive
 
 
@@ -83,7 +102,44 @@ def _tie_to(parent: int) -> None:
         os._exit(0)
 
 
-def _serve_alone(fd: int, bench: Bench) -> None:
+def _hold_lock(state: str) -> None:
+    """Until this process ends, and not a moment less. In the file: the session that all it starts belongs to."""
+    path = os.path.join(state, "locks", f"worker-{writer_token()}lock")
+    lock = FileLock(path)
+    lock.acquire(timeout=0)
+    _held.append(lock)
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    os.write(file, b"%d\n" % os.getsid(0))
+    os.close(file)
+
+
+def _end(error: BaseException, send: _Send) -> None:
+    """Leave: with a word, if the state or the stream is at fault; as a crash, if it is a defect a job brings out."""
+    if not isinstance(error, OSError | RunnerError):
+        print(f"worker {os.getpid()}: {traceback.format_exc()}", file=sys.__stderr__)
+        os._exit(1)
+    with contextlib.suppress(OSError):  # the runner is gone: nobody is there to tell
+        send(Unfit(f"{type(error).__name__}: {error}"))
+    os._exit(0)
+
+
+def _sender(fd: int) -> _Send:
+    """Sends whole messages, from whichever thread, over a descriptor that may be a non-blocking one."""
+    writing = threading.Lock()
+
+    def send(message: Message) -> None:
+        data = memoryview(frame(_encode(message)))
+        with writing:
+            while data:
+                try:
+                    data = data[os.write(fd, data) :]
+                except BlockingIOError:
+                    select.select([], [fd], [])
+
+    return send
+
+
+def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
     """One job at a time, on the main thread."""
     os.set_blocking(fd, False)
     frames = Frames(fd)
@@ -95,59 +151,45 @@ def _serve_alone(fd: int, bench: Bench) -> None:
             message = _decode(payload)
             if isinstance(message, Work):
                 backlog.extend(message.orders)
+                bench.unlink(message.litter)
             else:
-                _send(fd, Unbegun(tuple(order.id for order in backlog)))
+                send(Unbegun(tuple(order.id for order in backlog)))
                 backlog.clear()
         if frames.eof:
             return
         if backlog:
-            _send(fd, Done(perform(backlog.popleft(), bench)))
+            send(Done(perform(backlog.popleft(), bench)))
 
 
-def _send(fd: int, message: Unbegun | Done) -> None:
-    data = frame(_encode(message))
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            select.select([], [fd], [])
-
-
-def _serve_threads(fd: int, bench: Bench, threads: int) -> None:
+def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
     """The main thread reads; so many others work, each on one job at a time."""
     orders: SimpleQueue[Order] = SimpleQueue()
-    writing = threading.Lock()
-
-    def send(message: Unbegun | Done) -> None:
-        data = frame(_encode(message))
-        with writing:
-            write_all(fd, data)
 
     def work() -> None:
-        while True:
-            reply = perform(orders.get(), bench)
-            try:
-                send(Done(reply))
-            except OSError:  # the runner is gone
-                os._exit(0)
+        try:
+            while True:
+                send(Done(perform(orders.get(), bench)))
+        except BaseException as error:
+            _end(error, send)
 
     for number in range(threads):
         threading.Thread(target=work, name=f"task-{number}", daemon=True).start()
     frames = Frames(fd)
-    while not frames.eof:
+    while True:
         for payload in frames.read():
             message = _decode(payload)
             if isinstance(message, Work):
                 for order in message.orders:
                     orders.put(order)
+                bench.unlink(message.litter)
                 continue
             ids = []
-            while not orders.empty():
-                try:
+            with contextlib.suppress(Empty):  # a thread may be quicker
+                while True:
                     ids.append(orders.get_nowait().id)
-                except Exception:  # a thread was quicker
-                    break
             send(Unbegun(tuple(ids)))
+        if frames.eof:
+            return
 
 
 def _ignore(signum: int, frame: object) -> None:

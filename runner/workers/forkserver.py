@@ -9,6 +9,7 @@ Requests and answers are JSON, one a packet; a request carries one descriptor, t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import select
@@ -51,37 +52,51 @@ class Died(Struct, frozen=True, tag=True):
 
 
 class ForkServer:
-    """The scheduler's side. Raises OSError where the process is gone."""
+    """The scheduler's side. `gone`, once it is known to have ended; `died`: workers, until their `status` is asked."""
 
     def __init__(self, root: str, preload: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
-        self._died: dict[int, int] = {}
+        self.died: dict[int, int] = {}
+        self.gone = False
         spec = {"fd": theirs.fileno(), "root": root, "preload": preload, "path": sys.path}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, msgspec.json.encode(spec).decode()],
+                [sys.executable, "-P", "-c", _START, msgspec.json.encode(spec).decode()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
 
     def fork(self, fd: int, settings: str) -> int:
-        """A new worker that talks over `fd`; its process id."""
-        socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], [fd])
+        """A new worker that talks over `fd`; its process id. Raises ConnectionError when the process is gone."""
+        self._control.settimeout(None)
+        try:
+            socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], [fd])
+        except ConnectionError:
+            self.gone = True
+            raise
         while True:
             answer = self._receive(None)
             if isinstance(answer, Born):
                 return answer.pid
 
+    def fileno(self) -> int:
+        """Readable when a worker has died, or this process."""
+        return self._control.fileno()
+
+    def hear(self) -> None:
+        """Take in what it has told: `died`, `gone`."""
+        with contextlib.suppress(OSError):
+            while self._receive(0) is not None:
+                pass
+
     def status(self, pid: int, timeout: float) -> int | None:
         """How the worker ended, as waitpid tells; None if that is not known within `timeout` seconds."""
-        try:
-            while pid not in self._died and self._receive(timeout) is not None:
+        with contextlib.suppress(OSError):
+            while pid not in self.died and self._receive(timeout) is not None:
                 pass
-        except OSError:
-            return None
-        return self._died.pop(pid, None)
+        return self.died.pop(pid, None)
 
     def close(self) -> None:
         """End the process, and with it every worker."""
@@ -96,19 +111,25 @@ class ForkServer:
         self._control.settimeout(timeout)
         try:
             data = self._control.recv(_PACKET)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return None
+        except OSError:
+            data = b""
         if not data:
+            self.gone = True
             raise ConnectionError("the process that forks the workers has ended")
         answer = msgspec.json.decode(data, type=Born | Died)
         if isinstance(answer, Died):
-            self._died[answer.pid] = answer.status
+            self.died[answer.pid] = answer.status
         return answer
 
 
 def main(fd: int, root: str, preload: list[str]) -> None:
     """The process itself; `preload`: modules to import first."""
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what a module or a task prints past `sys.stdout` must not mix with what the runner prints
     control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
     os.chdir(root)
     if root not in sys.path:
         sys.path.insert(0, root)

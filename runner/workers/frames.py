@@ -19,18 +19,21 @@ def frame(payload: bytes) -> bytes:
 
 
 class Frames:
-    """Takes a stream apart. `eof` once the other side is gone."""
+    """Takes a stream apart. `eof` once the other side is gone; `dry` while nothing more has come yet."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.eof = False
+        self.dry = False
         self._buffer = bytearray()
 
     def read(self) -> Iterator[bytes]:
         """The whole frames after one more read of the descriptor (which may block, if it is a blocking one)."""
+        self.dry = False
         try:
             chunk = os.read(self.fd, _CHUNK)
         except BlockingIOError:
+            self.dry = True
             return
         except OSError:  # a reset is an end, too
             chunk = b""
@@ -48,10 +51,3 @@ class Frames:
             yield bytes(memoryview(buffer)[start + _HEAD.size : end])
             start = end
         del buffer[:start]
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write to a blocking descriptor. Raises OSError when the reader is gone."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -3,7 +3,9 @@
 An order is begun by a worker as soon as fewer than `threads` of those sent before it are unanswered: streams keep their
 order, so that can be told from here. Short tasks are sent ahead, so that a worker need not wait for the scheduler; long
 ones are not, so that nothing waits behind them. A worker that dies, by whatever hand, is named with its orders in one
-WorkerLost, what it started is killed, and another takes its place.
+WorkerLost, what it started is killed, and another takes its place. Its death is told by the end of its stream or by the
+fork server, whichever comes first: what a task has started may hold the stream open. When the fork server dies, all its
+workers do, and none of their jobs is to blame.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from runner.core.model import WorkerLost
-from runner.workers.child import Done, Halt, Unbegun, Work
+from runner.errors import StateError
+from runner.workers.child import Done, Halt, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
 from runner.workers.port import Order, Outcome, Settings
@@ -30,7 +33,13 @@ AHEAD_TIME = 0.010
 AHEAD_MOST = 32
 """How many orders may lie ready in a worker, for each of its threads."""
 
-_decode = msgspec.json.Decoder(Done | Unbegun).decode
+TRIES = 3
+"""How many fork servers may end in a row without having made a worker."""
+
+PATIENCE = 2.0
+"""Seconds to wait for word of a worker's death."""
+
+_decode = msgspec.json.Decoder(Done | Unbegun | Unfit).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,6 +51,7 @@ class _Worker:
         with theirs:
             self.pid = server.fork(theirs.fileno(), settings)
         ours.setblocking(False)
+        self.server = server
         self.socket = ours
         self.threads = threads
         self.frames = Frames(ours.fileno())
@@ -52,12 +62,12 @@ class _Worker:
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
         self._unsent = bytearray()
 
-    def send(self, message: Work | Halt) -> None:
+    def send(self, message: Work | Halt) -> bool:
+        """True: all is written; else `flush` has to be called when the socket takes more."""
         self._unsent += frame(_encode(message))
-        self.flush()
+        return self.flush()
 
     def flush(self) -> bool:
-        """Write what the socket takes. True: all is written."""
         try:
             while self._unsent:
                 del self._unsent[: self.socket.send(self._unsent)]
@@ -66,10 +76,6 @@ class _Worker:
         except OSError:  # it died: the reading side will see
             self._unsent.clear()
         return True
-
-    @property
-    def unsent(self) -> bool:
-        return bool(self._unsent)
 
     def advance(self, now: float) -> None:
         """Note which orders it must have begun by now."""
@@ -80,11 +86,13 @@ class _Worker:
                     if len(self.begun) >= self.threads:
                         break
 
-    def answered(self, id: str) -> None:
-        self.orders.pop(id, None)
+    def answered(self, id: str) -> bool:
+        """False: it had no such order."""
+        known = self.orders.pop(id, None) is not None
         self.begun.pop(id, None)
         if not self.orders:
             self.alone = False
+        return known
 
     def overdue(self, now: float) -> tuple[str, float] | None:
         for id, since in self.begun.items():
@@ -108,17 +116,16 @@ class LocalExecutor:
         self._settings = _encode(settings).decode()
         self._preload = (settings.root, tuple(preload))
         self._threads = settings.threads
-        self._server = ForkServer(*self._preload)
         self._selector = selectors.DefaultSelector()
+        self._server = self._start_server()
         self._workers: list[_Worker] = []
         self._wanted = workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
         self._seconds = AHEAD_TIME  # how long a task takes, lately
-        self._closing = False
 
     # ------------------------------------------------------------------------------------------------------- the port
 
-    def start(self, orders: Sequence[Order]) -> None:
+    def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._replenish()
         batches: dict[int, list[Order]] = {}
         for order in orders:
@@ -129,7 +136,8 @@ class LocalExecutor:
             self._workers[index].orders[order.id] = order
             batches.setdefault(index, []).append(order)
         for index, batch in batches.items():
-            self._post(self._workers[index], batch)
+            self._post(self._workers[index], batch, litter)
+            litter = ()
         self._start_alone()
 
     def free(self) -> int:
@@ -140,18 +148,26 @@ class LocalExecutor:
 
     def wait(self, timeout: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        deadline = self._next_deadline()
+        deadline = 0.0 if self._dead() is not None else self._next_deadline()
         if deadline is not None:
             timeout = deadline if timeout is None else min(timeout, deadline)
+        count = len(self._workers)
         for key, events in self._selector.select(timeout):
-            worker = key.data
-            if worker is None:
+            source = key.data
+            if source is None:
                 continue
-            if events & selectors.EVENT_WRITE and worker.flush():
-                self._selector.modify(worker.socket, selectors.EVENT_READ, worker)
+            if isinstance(source, ForkServer):
+                source.hear()
+                continue
+            if events & selectors.EVENT_WRITE and source.flush():
+                self._selector.modify(source.socket, selectors.EVENT_READ, source)
             if events & selectors.EVENT_READ:
-                self._read(worker, outcomes)
+                self._read(source, outcomes)
+        while (dead := self._dead()) is not None:
+            self._lose(dead, outcomes)
         self._enforce_timeouts()
+        if len(self._workers) < count:
+            self._replenish()
         self._start_alone()
         return outcomes
 
@@ -164,19 +180,17 @@ class LocalExecutor:
         for worker in self._workers:
             if not worker.halted:
                 worker.halted = True
-                worker.send(Halt())
+                self._send(worker, Halt())
         return taken
 
-    def close(self, *, kill: bool) -> None:
-        self._closing = True
+    def close(self) -> None:
         for worker in self._workers:
-            if kill:
-                worker.kill()
+            worker.kill()
+        for worker in self._workers:
+            worker.server.status(worker.pid, timeout=PATIENCE)  # so that nobody writes any more when this returns
             worker.socket.close()
-        self._server.close()
-        for worker in self._workers:
-            worker.kill()  # what its tasks have left behind
         self._workers.clear()
+        self._server.close()
         self._selector.close()
 
     @property
@@ -192,21 +206,36 @@ class LocalExecutor:
     def _ahead(self) -> int:
         return min(AHEAD_MOST, int(AHEAD_TIME / max(self._seconds, 1e-6) + 0.5)) * self._threads
 
+    def _start_server(self) -> ForkServer:
+        server = ForkServer(*self._preload)
+        self._selector.register(server, selectors.EVENT_READ, server)
+        return server
+
+    def _renew_server(self) -> None:
+        self._selector.unregister(self._server)
+        self._server.close()
+        self._server = self._start_server()
+
     def _replenish(self) -> None:
+        tries = 0
         while len(self._workers) < self._wanted:
             try:
                 worker = _Worker(self._server, self._settings, self._threads)
-            except OSError:  # killed: its workers are gone with it, or will be seen to be
-                self._server.close()
-                self._server = ForkServer(*self._preload)
+            except ConnectionError as error:  # it was killed, and its workers with it; or it cannot even start
+                tries += 1
+                if tries > TRIES:
+                    raise StateError(f"no worker can be started: {error}") from error
+                self._renew_server()
                 continue
             self._workers.append(worker)
             self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
-    def _post(self, worker: _Worker, orders: list[Order]) -> None:
+    def _post(self, worker: _Worker, orders: list[Order], litter: Sequence[str] = ()) -> None:
         worker.advance(time.monotonic())
-        worker.send(Work(orders))
-        if worker.unsent:
+        self._send(worker, Work(orders, tuple(litter)))
+
+    def _send(self, worker: _Worker, message: Work | Halt) -> None:
+        if not worker.send(message):
             self._selector.modify(worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
 
     def _start_alone(self) -> None:
@@ -237,30 +266,47 @@ class LocalExecutor:
                         WorkerLost(begun=(), waiting=message.ids, outcome="interrupted", message="the runner stops")
                     )
                 continue
-            worker.answered(message.reply.event.id)
-            self._seconds += (message.reply.seconds - self._seconds) * 0.2
-            outcomes.append(message.reply)
+            if isinstance(message, Unfit):
+                raise StateError(f"a worker cannot go on: {message.reason}")
+            if worker.answered(message.reply.event.id):
+                self._seconds += (message.reply.seconds - self._seconds) * 0.2
+                outcomes.append(message.reply)
         worker.advance(time.monotonic())
         if worker.frames.eof:
             self._bury(worker, outcomes)
+
+    def _dead(self) -> _Worker | None:
+        """A worker that is known to have died, and whose stream has not told so."""
+        return next((w for w in self._workers if w.server.gone or w.pid in w.server.died), None)
+
+    def _lose(self, worker: _Worker, outcomes: list[Outcome]) -> None:
+        worker.kill()
+        worker.frames.dry = False
+        while worker in self._workers and not worker.frames.dry:  # what it said before is still to be read
+            self._read(worker, outcomes)
+        if worker in self._workers:
+            self._bury(worker, outcomes)
+        if worker.server.gone and worker.server is self._server:
+            self._renew_server()
 
     def _bury(self, worker: _Worker, outcomes: list[Outcome]) -> None:
         self._selector.unregister(worker.socket)
         worker.socket.close()
         self._workers.remove(worker)
         worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
-        status = self._server.status(worker.pid, timeout=2.0)
-        if worker.orders:
-            begun = tuple(worker.begun)
-            waiting = tuple(id for id in worker.orders if id not in worker.begun)
-            if worker.cause is not None:
-                id, message = worker.cause
-                lost = WorkerLost(begun=begun, waiting=waiting, outcome="timeout", message=message, guilty=(id,))
-            else:
-                lost = WorkerLost(begun=begun, waiting=waiting, outcome="died", message=_how(status))
-            outcomes.append(lost)
-        if not self._closing:
-            self._replenish()
+        status = worker.server.status(worker.pid, timeout=PATIENCE)
+        if not worker.orders:
+            return
+        guilty: tuple[str, ...] = ()
+        outcome, message = "died", _how(status)
+        if worker.cause is not None:
+            outcome, message, guilty = "timeout", worker.cause[1], (worker.cause[0],)
+        elif status is None and worker.server.gone:
+            outcome, message = "interrupted", "the process that forks the workers was killed"
+        waiting = tuple(id for id in worker.orders if id not in worker.begun)
+        outcomes.append(
+            WorkerLost(begun=tuple(worker.begun), waiting=waiting, outcome=outcome, message=message, guilty=guilty)
+        )
 
     def _next_deadline(self) -> float | None:
         """Seconds until the first of the running jobs with a time-out is overdue."""

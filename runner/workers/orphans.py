@@ -2,10 +2,15 @@
 
 A worker holds a lock on a file named after it as long as it lives. Only the holder of the runner lock calls this, and
 no name is ever used twice, so a lock file whose lock is free can be removed.
+
+What a worker has started may outlive it, in its process group. That group's number is the worker's, and numbers are
+given away again, after a reboot at the latest: so nobody is killed by it who is not of the session that the worker
+noted in its lock file. (It is the fork server's; a stranger's group that has the one number has not the other.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -38,16 +43,15 @@ def clear_orphans(locks: str) -> int:
         if not (pid.isdecimal() and int(pid) > 1):
             continue
         path = os.path.join(locks, name)
-        if not _free(path, deadline):
+        free = _free(path, deadline)
+        _kill(int(pid), start, _session(path))  # or what its tasks had started, if anything
+        if not free:
             killed += 1
-            _kill(int(pid), start)
             if not _free(path, time.monotonic() + PATIENCE):
                 raise Busy(
                     f"a worker of an earlier run is alive and cannot be ended: pid {pid} holds {path}; "
                     "end it (or what it has started), then try again"
                 )
-        else:
-            _kill(int(pid), start)  # what its tasks had started, if anything
         os.unlink(path)
     return killed
 
@@ -62,11 +66,37 @@ def _free(path: str, deadline: float) -> bool:
     return True
 
 
-def _kill(pid: int, start: str) -> None:
-    """Kill the process group of a worker, unless its number belongs to somebody else by now."""
-    if process_start(pid) not in (start, None):
-        return
-    try:  # its group lives on while one member does, and keeps the number from being given away
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+def _session(path: str) -> int:
+    """The session that the worker has noted. -1: it did not live to do that, and so had begun nothing."""
+    try:
+        with open(path, "rb") as file:
+            return int(file.read(20))
+    except (OSError, ValueError):
+        return -1
+
+
+def _kill(pid: int, start: str, session: int) -> None:
+    """Kill a worker and its process group, or what is left of the group."""
+    now = process_start(pid)
+    if now == start or (now is None and _is_left(pid, session)):
+        for kill in (os.killpg, os.kill) if now == start else (os.killpg,):  # it may not have made its group yet
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(pid, signal.SIGKILL)
+
+
+def _is_left(group: int, session: int) -> bool:
+    """Whether there is such a process group in that session. As far as /proc tells: False where there is none."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return False
+    for name in names:
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if len(fields) > 3 and (int(fields[2]), int(fields[3])) == (group, session):
+                return True
+    return False

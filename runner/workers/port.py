@@ -47,10 +47,13 @@ Outcome: TypeAlias = Reply | WorkerLost
 
 
 class Executor(Protocol):
-    """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost."""
+    """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost.
 
-    def start(self, orders: Sequence[Order]) -> None:
-        """Hand over orders; returns at once."""
+    Raises StateError where no worker can work: the disk is full, say.
+    """
+
+    def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
+        """Hand over orders; returns at once. `litter`: names in tmp/ that somebody is to unlink, sooner or later."""
 
     def free(self) -> int:
         """How many more orders would keep the workers busy without queueing up behind long ones."""
@@ -64,5 +67,5 @@ class Executor(Protocol):
     def unbegun(self) -> tuple[str, ...]:
         """Take back the orders that no worker has begun; those are not answered any more."""
 
-    def close(self, *, kill: bool) -> None:
-        """End the workers: once they are through with what they have, or (`kill`) at once."""
+    def close(self) -> None:
+        """End the workers at once, whatever they are at, and wait until they are gone. May be called twice."""

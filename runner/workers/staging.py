@@ -1,7 +1,7 @@
 """Outputs on their way: written beside their final place under a dot name, hashed, compared, put in place.
 
 A staging name holds the job's hash and a token of its own for each attempt, so that a writer that outlived its runner
-cannot touch what a later attempt writes. `sweep` removes what attempts left behind.
+cannot touch what a later attempt writes. `sweep` removes what attempts left behind that were not to see their end.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from msgspec import Struct
 
 _MAX_NAME = 255
-_STAGED = re.compile(r"\.([0-9a-f]{16})-[0-9a-f]{8}(\.|$)")
+_STAGED = re.compile(r"\..*-([0-9a-f]{16})-[0-9a-f]{8}(?![0-9a-f])", re.DOTALL)
 
 
 class Digest(Struct, frozen=True):
@@ -30,7 +31,7 @@ def staging_path(final: str, id: str) -> str:
     """A name in the same folder, hidden, with the same suffix, that no other attempt uses."""
     folder, name = os.path.split(final)
     stem, suffix = os.path.splitext(name)
-    token = f".{id[-16:]}-{secrets.token_hex(4)}"
+    token = f"-{id[-16:]}-{secrets.token_hex(4)}"
     room = _MAX_NAME - 1 - len(token) - len(os.fsencode(suffix))
     if room < 0:
         stem, suffix, room = name, "", _MAX_NAME - 1 - len(token)
@@ -60,33 +61,43 @@ def is_file(path: str) -> bool:
 
 
 def same(path: str, known: Digest) -> bool:
-    """Whether the file at `path` holds the very bytes that `known` describes."""
+    """Whether the regular file at `path` holds the very bytes that `known` describes."""
     try:
-        return os.stat(path).st_size == known.bytes and digest(path) == known
+        found = os.stat(path)
+        return found.st_size == known.bytes and stat.S_ISREG(found.st_mode) and digest(path) == known
     except OSError:
         return False
 
 
 def remove(paths: Iterable[str]) -> None:
-    """Unlink staged files that will not be delivered; those that are not there are fine."""
+    """Remove staged files (or what a task made of that name) that will not be delivered; those not there are fine."""
     for path in paths:
         try:
             os.unlink(path)
-        except OSError:
+        except FileNotFoundError:
             continue
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def sweep(finals: Iterable[str], id: str) -> int:
-    """Remove what earlier attempts of a job left beside its outputs. Returns how many files that were."""
+def sweep(left: Mapping[str, Iterable[str]], root: str) -> int:
+    """Remove what attempts of these jobs, `{id: its outputs}`, left beside the outputs. Returns how many files.
+
+    Nobody may be at work on these jobs. Every folder is listed once, however many of the outputs are in it.
+    """
+    hashes: dict[str, set[str]] = {}
+    for id, finals in left.items():
+        for final in finals:
+            hashes.setdefault(os.path.dirname(os.path.join(root, final)), set()).add(id[-16:])
     removed = 0
-    for folder in {os.path.dirname(final) or "." for final in finals}:
+    for folder, wanted in hashes.items():
         try:
             names = os.listdir(folder)
-        except OSError:
+        except (OSError, ValueError):
             continue
         for name in names:
-            found = _STAGED.search(name)
-            if name.startswith(".") and found is not None and found[1] == id[-16:]:
+            found = _STAGED.match(name)
+            if found is not None and found[1] in wanted:
                 remove([os.path.join(folder, name)])
                 removed += 1
     return removed

@@ -1,0 +1,698 @@
+"""A world around one engine: a MemoryStore, workers, a judge and a clock, all of them in the hands of the test.
+
+It does what the loop does, in the same order (all that is for the disk first, then launches and judgements), plays the
+tasks themselves, and asserts on the way what must hold at every single command. A crash can be armed: it strikes after
+so many more commands, the engine and the workers are gone, and the store is as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from runner.batch import in_order
+from runner.core import policy
+from runner.core.engine import Engine
+from runner.core.ledger import Phase, output_hash
+from runner.core.model import (
+    TRANSITIONS,
+    Asked,
+    Attempt,
+    Bind,
+    Cancelled,
+    Command,
+    Count,
+    Counted,
+    Create,
+    Deliver,
+    Discard,
+    Event,
+    Failed,
+    Finished,
+    Judge,
+    Judged,
+    Lacked,
+    Launch,
+    Limit,
+    Move,
+    Need,
+    Proposal,
+    Recovered,
+    Retried,
+    Returned,
+    Rewish,
+    Slots,
+    Status,
+    Step,
+    Stored,
+    Submitted,
+    Ticked,
+    Walk,
+    WorkerLost,
+)
+from runner.errors import Refused
+from runner.store import codec
+from runner.store.codec import JobFile
+from runner.store.memory import MemoryStore
+
+RETRIES = 2
+RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
+TERMINAL = (Status.DONE, *RETURNABLE)
+
+
+class Crash(BaseException):
+    """The runner is gone."""
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """A task as its author wrote it. Its job makes `outputs[0]`, and perhaps more, from `inputs`."""
+
+    name: str = "Job"
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # those of the inputs that it can do without
+    limits: dict[str, Limit] = {}
+    priority: int = 0
+    all_done: bool = False
+    finds: bool = False  # it has downstream_tasks()
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{output_hash(self.outputs[0])}"
+
+
+class Wish(Struct, frozen=True):
+    """A kind, with the one parameter that tasks have here besides their paths."""
+
+    kind: Kind
+    variant: int = 0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"inputs": list(self.kind.inputs), "outputs": list(self.kind.outputs), "variant": self.variant}
+
+
+Edges = Mapping[str, Iterable[str]]
+
+
+def fingerprint(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
+
+
+def digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+class World:
+    """One state, and one run after the other over it."""
+
+    def __init__(self, kinds: Iterable[Kind], sources: Iterable[str] = ()) -> None:
+        self.kinds = {kind.id: kind for kind in kinds}
+        self.now = 1_000_000.0
+        self.store = MemoryStore(clock=lambda: self.now)
+        self.store.outputs.update({path: b"0" for path in sources})
+        self.runs = 0
+        self.created: set[str] = set()
+        self.salt: Counter[str] = Counter()
+        self.story: list[Any] = []
+        self.crash_in: int | None = None
+        self.unadmitted: list[Proposal] | None = None  # roots, as long as the run's record does not name them
+        self.inbox: list[list[Wish | JobFile]] = []  # what was handed in, and is not settled yet
+        self.launches: Counter[str] = Counter()  # that were to run the job
+        self.crashes = 0
+        self._begin_run()
+
+    # --------------------------------------------------------------------------------------------------------- runs
+
+    def _begin_run(self) -> None:
+        self.runs += 1
+        self.store.run = f"run-{self.runs}"
+        self.roots: list[str] = []
+        self.due: set[str] = set()  # by their own due(), tonight
+        self.whole = True  # the run was not interrupted
+        self._fresh_engine(resuming=False)
+
+    def _fresh_engine(self, *, resuming: bool) -> None:
+        self.engine = Engine(resuming=resuming)
+        self.working: dict[str, tuple[Launch, JobFile]] = {}
+        self.group: list[Event] = []
+        self.judging: deque[str] = deque()
+        self.walks: deque[Walk] = deque()
+        self.expirable: set[str] = set()
+
+    def start(self, wishes: Sequence[Wish], edges: Edges | None = None, due: Iterable[str] = ()) -> None:
+        """The runner was gone in any case; a new run."""
+        self._begin_run()
+        self.due = set(due)
+        self._recover()
+        self.submit(wishes, edges)
+
+    def resume(self) -> None:
+        """Go on with the same run, as `resume` does."""
+        self.crash_in = None
+        self.crashes += 1
+        self.whole = False
+        unadmitted, self.unadmitted = self.unadmitted, None
+        self._fresh_engine(resuming=unadmitted is None)
+        self._recover()
+        if unadmitted is None:
+            self.do(Submitted(self.known(self.roots)))
+        else:
+            self._submit_roots(unadmitted)
+        inbox, self.inbox = self.inbox, []
+        for handed in inbox:
+            self.hand_in(handed)
+
+    def _recover(self) -> None:
+        statuses, found = self.store.recover()
+        unfinished = [self._stored(job, status, finished) for job, status, finished in found]
+        owners = {
+            path: job.id
+            for job in self.store.folders[Status.DONE].values()
+            for path in (job.result or {}).get("outputs", ())
+        }
+        revivable = frozenset(
+            id
+            for id, job in self.store.folders[Status.CANCELLED].items()
+            if job.attempts and job.attempts[-1]["outcome"] in ("superseded", "gone")
+        )
+        self.do(Recovered(statuses, unfinished, owners, revivable))
+
+    def _stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
+        kind = self.kinds[job.id]
+        return Stored(
+            id=job.id,
+            status=status,
+            after=job.after,
+            outputs=kind.outputs,
+            limits=kind.limits,
+            priority=kind.priority,
+            all_done=kind.all_done,
+            fingerprint=fingerprint(job.params),
+            depth=job.depth,
+            not_before=None if job.not_before is None else codec.parse_stamp(job.not_before),
+            finished=finished,
+            spent=self._failures(job) > RETRIES,
+        )
+
+    @staticmethod
+    def _failures(job: JobFile) -> int:
+        return sum(attempt["outcome"] in policy.CHARGED for attempt in job.attempts[job.retries_from :])
+
+    # ------------------------------------------------------------------------------------------------------ proposals
+
+    def propose(
+        self, wishes: Sequence[Wish], edges: Edges | None = None, *, found_by: str | None = None, depth: int = 0
+    ) -> list[Proposal]:
+        """A batch, as `runner.batch.propose` makes it: no path has two makers, upstream first."""
+        chosen: dict[str, Wish] = {}
+        makers: dict[str, str] = {}
+        for wish in wishes:
+            if not any(path in makers for path in wish.kind.outputs):
+                makers.update(dict.fromkeys(wish.kind.outputs, wish.kind.id))
+                chosen[wish.kind.id] = wish
+        batch = []
+        for id, wish in chosen.items():
+            kind = wish.kind
+            after = [makers[path] for path in kind.inputs if path in makers]
+            after += [upstream for upstream in (edges or {}).get(id, ()) if upstream in chosen and upstream != id]
+            needs = [
+                Need(path, path in self.store.outputs, path in kind.optional)
+                for path in kind.inputs
+                if path not in makers
+            ]
+            batch.append(
+                Proposal(
+                    id=id,
+                    task=f"jobs.x:{kind.name}",
+                    params=wish.params,
+                    fingerprint=fingerprint(wish.params),
+                    after=tuple(dict.fromkeys(after)),
+                    inputs=tuple(needs),
+                    outputs=kind.outputs,
+                    limits=kind.limits,
+                    priority=kind.priority,
+                    all_done=kind.all_done,
+                    found_by=found_by,
+                    depth=depth,
+                )
+            )
+        return in_order(batch)
+
+    def known(self, ids: Iterable[str]) -> list[Proposal]:
+        """Jobs as they stand in their files, proposed again."""
+        proposals = []
+        for id in ids:
+            status = self.store.find(id)
+            if status is None or status in (Status.QUARANTINE, Status.CANCELLED):
+                continue
+            job, kind = self.store.read(id, status), self.kinds[id]
+            proposals.append(
+                Proposal(
+                    id=id,
+                    task=job.task,
+                    params=job.params,
+                    fingerprint=fingerprint(job.params),
+                    after=job.after,
+                    outputs=kind.outputs,
+                    limits=kind.limits,
+                    priority=kind.priority,
+                    all_done=kind.all_done,
+                    found_by=job.found_by,
+                    submitted=job.submitted,
+                    depth=job.depth,
+                )
+            )
+        return proposals
+
+    def submit(self, wishes: Sequence[Wish], edges: Edges | None = None) -> Refused | None:
+        """Roots of the run."""
+        return self._submit_roots(self.propose(wishes, edges))
+
+    def _submit_roots(self, batch: list[Proposal]) -> Refused | None:
+        self.unadmitted = batch
+        refused = self.offer(Submitted(batch))
+        self.unadmitted = None
+        if refused is None:
+            self.roots += [proposal.id for proposal in batch if proposal.id not in self.roots]
+        return refused
+
+    def hand_in(self, handed: list[Wish | JobFile], edges: Edges | None = None) -> Refused | None:
+        """Files in inbox/: new wishes, and jobs that were moved there from a status folder."""
+        self.inbox.append(handed)
+        files = {item.id: item for item in handed if isinstance(item, JobFile)}
+        wishes = [
+            item if isinstance(item, Wish) else Wish(self.kinds[item.id], item.params["variant"]) for item in handed
+        ]
+        batch, returned = [], set()
+        for proposal in self.propose(wishes, edges):
+            proposal = replace(proposal, submitted=True)
+            if proposal.id in files:
+                job = files[proposal.id]
+                after = tuple(dict.fromkeys((*proposal.after, *job.after)))
+                proposal = replace(proposal, after=after, found_by=job.found_by, depth=job.depth)
+                staged = self.store.stage(job.id, codec.encode(replace(job, after=after)))
+                proposal = replace(proposal, staged=staged)
+            batch.append(proposal)
+        for id in files:  # also one that cannot be in this batch beside the others: it has left its folder as well
+            if self.store.find(id) is None and self.engine.ledger.status(id) in RETURNABLE:
+                returned.add(id)
+        refused = self.offer(Submitted(batch, True, frozenset(returned)))
+        self.inbox.remove(handed)
+        for job in files.values():
+            if self.store.find(job.id) is None:
+                self.store.folders[Status.QUARANTINE][job.id] = job
+        return refused
+
+    def take_out(self, ids: Iterable[str]) -> list[JobFile]:
+        """A person moves these from their status folder into inbox/."""
+        return [self.store.folders[status].pop(id) for id in ids if (status := self.store.find(id)) in RETURNABLE]
+
+    def offer(self, event: Submitted) -> Refused | None:
+        """Submit; if that is refused, assert that nothing was changed."""
+        before = self._picture(event.returned)
+        try:
+            self.do(event)
+        except Refused as refused:
+            assert self._picture(event.returned) == before, self.told()
+            self.story.append(f"    refused: {refused}")
+            return refused
+        return None
+
+    def _picture(self, without: Iterable[str]) -> Any:
+        nodes = {
+            node.id: (node.status, node.phase, node.after)
+            for node in self.engine.ledger.nodes()
+            if node.id not in without
+        }
+        return nodes, self.store.scan(), self.engine.claimable
+
+    # --------------------------------------------------------------------------------------------------- the loop's part
+
+    def do(self, *events: Event) -> None:
+        """Tell the engine, and carry out what it says, in one go."""
+        commands: list[Command] = []
+        for event in events:
+            self.story.append(event)
+            commands += self.engine.handle(event, self.now)
+        others: list[Launch | Judge | Walk | Count] = []
+        for command in commands:
+            self.story.append(command)
+            if isinstance(command, Launch | Judge | Walk | Count):
+                others.append(command)
+            else:
+                self._put(command)
+        for other in others:
+            match other:
+                case Launch():
+                    self._launch(other)
+                case Judge(id):
+                    self.judging.append(id)
+                case Walk():
+                    self.walks.append(other)
+                case Count(id, attempt):
+                    self._count(id, attempt)
+
+    def _put(self, command: Any) -> None:
+        if self.crash_in is not None:
+            if self.crash_in == 0:
+                self.story.append("crash")
+                raise Crash
+            self.crash_in -= 1
+        if isinstance(command, Create):
+            id = command.proposal.id
+            assert self.store.find(id) in (None, Status.QUARANTINE), self.told()
+            self.store.folders[Status.QUARANTINE].pop(id, None)  # only one of the two counts as the job
+            self.created.add(id)
+        elif isinstance(command, Move):
+            assert self.store.find(command.id) is command.source, self.told()
+            assert TRANSITIONS[command.source, command.step] is command.target, self.told()
+            if command.step is Step.EXPIRE:
+                assert command.id in self.expirable, f"{command.id} was done, and nothing is due\n{self.told()}"
+                self.expirable.discard(command.id)
+        self.store.do(command)
+
+    def _launch(self, launch: Launch) -> None:
+        id = launch.id
+        assert id not in self.working, self.told()
+        assert all(event.id != id for event in self.group if not isinstance(event, WorkerLost)), self.told()  # type: ignore[union-attr]
+        status = self.store.find(id)
+        assert status is (Status.DONE if launch.ask else Status.RUNNING), self.told()
+        job = self.store.read(id, status)
+        if not launch.ask:
+            self.launches[id] += 1
+            for upstream in job.after:
+                assert not self.engine.ledger.is_open(upstream), f"{id} starts before {upstream}\n{self.told()}"
+                if not self.kinds[id].all_done:
+                    assert self.store.find(upstream) is Status.DONE, f"{id} starts, and {upstream}\n{self.told()}"
+        self.working[id] = (launch, job)
+
+    def _count(self, id: str, attempt: Attempt) -> None:
+        failures = 1 + self._failures(self.store.read(id, Status.RUNNING))
+        self.do(Counted(id, attempt, policy.retry_at(id, failures, RETRIES, 1.0, self.now)))
+
+    # ------------------------------------------------------------------------------------------------- the workers' part
+
+    def slots(self, free: int) -> None:
+        self.do(Slots(free))
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(Ticked())
+
+    def work(self, id: str, outcome: str = "same", found: Sequence[Wish] = (), edges: Edges | None = None) -> None:
+        """A worker answers: same, changed, absent, failed, later or hopeless. Its result is not committed yet."""
+        launch, job = self.working.pop(id)
+        event = self._ask(job, outcome, found, edges) if launch.ask else self._run(job, outcome, found, edges)
+        self.group.append(event)
+        self.do(Returned(id))
+
+    def _ask(self, job: JobFile, outcome: str, found: Sequence[Wish], edges: Edges | None) -> Event:
+        if outcome in ("failed", "hopeless"):
+            self.expirable.add(job.id)
+            return Asked(id=job.id, children=[], error="it could not tell")
+        again = self._children(job, found, edges)
+        self.expirable.add(job.id)  # it may be refused
+        return Asked(id=job.id, children=again)
+
+    def _children(self, job: JobFile, found: Sequence[Wish], edges: Edges | None) -> list[Proposal]:
+        children = self.propose(found, edges, found_by=job.id, depth=job.depth + 1)
+        return [
+            replace(child, staged=self.store.stage(child.id, codec.encode(codec.new_file(child, child.after))))
+            if not child.inputs and self.store.find(child.id) not in (Status.DONE, Status.PENDING)
+            else child
+            for child in children
+        ]
+
+    def _run(self, job: JobFile, outcome: str, found: Sequence[Wish], edges: Edges | None) -> Event:
+        kind, outputs = self.kinds[job.id], self.store.outputs
+        gone = [path for path in job.params["inputs"] if path not in outputs and path not in kind.optional]
+        absent = {path for path in gone if self._is_recorded_absent(job, path)}
+        if set(gone) - absent:
+            return Lacked(job.id, tuple(sorted(set(gone) - absent)))
+        if outcome in ("failed", "later", "hopeless"):
+            return self._fail(job, outcome)
+        if absent:
+            outcome = "absent"
+        if outcome == "changed":
+            self.salt[job.id] += 1
+        inputs = {path: digest(outputs[path]) for path in job.params["inputs"] if path in outputs}
+        made: dict[str, bytes | None] = dict.fromkeys(kind.outputs)
+        if outcome != "absent":
+            data = f"{job.id} {job.params['variant']} {self.salt[job.id]} {sorted(inputs.items())}"
+            made = {path: f"{path} {data}".encode() for path in kind.outputs}
+        deliver = []
+        for path, content in made.items():
+            if content is not None and outputs.get(path) != content:
+                outputs[f".{path}"] = content
+                deliver.append((f".{path}", path))
+        children = None
+        if kind.finds and outcome != "absent":
+            for staging, final in deliver:  # its children may be read from them
+                outputs[final] = outputs.pop(staging)
+            deliver = []
+            children = self._children(job, found, edges)
+        result = {
+            "run": self.store.run,
+            "version": 1,
+            "change": "absent" if outcome == "absent" else "changed",
+            "params": {"variant": job.params["variant"]},
+            "inputs": inputs,
+            "outputs": {path: c and {"bytes": len(c), "sha256": digest(c)} for path, c in made.items()},
+            "found": [child.id for child in children or ()],
+        }
+        record = replace(codec.with_attempt(job, self._note("done")), result=result)
+        return Finished(
+            id=job.id,
+            record=self.store.stage(job.id, codec.encode(record)),
+            deliver=tuple(deliver),
+            trash=tuple(path for path in made if path in outputs) if outcome == "absent" else (),
+            children=children,
+        )
+
+    def _is_recorded_absent(self, job: JobFile, path: str) -> bool:
+        records = (self.store.folders[Status.DONE].get(upstream) for upstream in job.after)
+        return any(path in r.result["outputs"] and r.result["outputs"][path] is None for r in records if r and r.result)
+
+    def _fail(self, job: JobFile, outcome: str) -> Failed:
+        if outcome == "later":
+            at, note = self.now + 5.0, self._note("later")
+        else:
+            failures = 1 + self._failures(job)
+            lasting = None if outcome == "hopeless" else policy.retry_at(job.id, failures, RETRIES, 1.0, self.now)
+            at, note = lasting, self._note("failed")
+        record = codec.with_attempt(job, note, not_before=at)
+        return Failed(id=job.id, record=self.store.stage(job.id, codec.encode(record)), retry_at=at)
+
+    def _note(self, outcome: str) -> dict[str, Any]:
+        return {"run": self.store.run, "started": codec.stamp(self.now), "seconds": 0.0, "outcome": outcome}
+
+    def lose(self, begun: Sequence[str], waiting: Sequence[str], outcome: str) -> None:
+        """A worker dies with these."""
+        for id in (*begun, *waiting):
+            launch, _ = self.working.pop(id)
+            if launch.ask:
+                self.expirable.add(id)
+        guilty = tuple(begun[:1]) if outcome == "timeout" else ()
+        returned = [Returned(id) for id in (*begun, *waiting)]
+        lost = WorkerLost(
+            begun=tuple(begun), waiting=tuple(waiting), outcome=outcome, message="its worker is gone", guilty=guilty
+        )
+        self.do(*returned, lost)
+
+    def commit(self) -> None:
+        """The results that are there are committed, all at once."""
+        group, self.group = self.group, []
+        self.do(*group)
+
+    # ------------------------------------------------------------------------------------------------- what was done once
+
+    def reason(self, job: JobFile, *, tonight: bool = True) -> str | None:
+        """Why a done job is due."""
+        result, outputs = job.result, self.store.outputs
+        if result is None:
+            return "it has no record"
+        if result["params"] != {"variant": job.params["variant"]}:
+            return "other parameters"
+        sizes = {path: len(outputs[path]) for path in result["outputs"] if path in outputs}
+        if any(made is not None and sizes.get(path) != made["bytes"] for path, made in result["outputs"].items()):
+            return "an output is not there"
+        if result["inputs"] != {path: digest(outputs[path]) for path in job.params["inputs"] if path in outputs}:
+            return "other inputs"
+        return "it is due" if tonight and result["run"] != self.store.run and job.id in self.due else None
+
+    def judge(self) -> None:
+        """The next of the done jobs that are to be compared with their records."""
+        id = self.judging.popleft()
+        if self.store.find(id) is not Status.DONE:
+            return
+        job = self.store.read(id, Status.DONE)
+        reason = self.reason(job)
+        if reason is not None:
+            self.expirable.add(id)
+            self.do(Judged(id=id, reason=reason))
+            return
+        assert job.result is not None
+        asks = self.kinds[id].finds and job.result["run"] != self.store.run and job.result["change"] != "absent"
+        self.do(Judged(id=id, reason=None, asks=asks, found=() if asks else tuple(job.result["found"])))
+
+    def walk(self) -> None:
+        """The next of the jobs whose children of last time are to be proposed again."""
+        walk = self.walks.popleft()
+        self.expirable.add(walk.finder)  # they may be refused
+        self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
+
+    # ----------------------------------------------------------------------------------------------------------- a person
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        self.do(Cancelled(tuple(ids)))
+
+    def retry(self, ids: Iterable[str]) -> None:
+        self.do(Retried(tuple(ids)))
+
+    # --------------------------------------------------------------------------------------------------------- to the end
+
+    def drain(self, bad: Iterable[str] = (), most: int = 3000) -> None:
+        """Work until the engine says that nothing is left. What is in `bad` fails."""
+        bad = set(bad)
+        for _ in range(most):
+            if self.judging:
+                self.judge()
+            elif self.walks:
+                self.walk()
+            elif self.working:
+                id = next(iter(self.working))
+                launch, job = self.working[id]
+                found = [self.wish(child) for child in (job.result or {}).get("found", ())] if launch.ask else []
+                self.work(id, "failed" if id in bad and not launch.ask else "same", found)
+            elif self.group:
+                self.commit()
+            elif self.engine.finished:
+                return
+            else:
+                before = len(self.story)
+                self.slots(3)
+                if len(self.story) > before + 1:
+                    continue
+                due = self.engine.next_time()
+                assert due is not None, f"nothing can start, and it is not finished\n{self.told()}"
+                self.now = max(self.now, due) + 0.001
+        raise AssertionError(f"it never ends\n{self.told()}")
+
+    def wish(self, id: str) -> Wish:
+        """A job's newest wish."""
+        status = self.store.find(id)
+        variant = self.store.read(id, status).params["variant"] if status is not None else 0
+        return Wish(self.kinds[id], variant)
+
+    # ------------------------------------------------------------------------------------------------------ what must hold
+
+    def told(self) -> str:
+        """The last of what happened, with paths for ids."""
+        text = "\n".join(map(brief, self.story[-300:]))
+        for kind in self.kinds.values():
+            text = text.replace(kind.id, f"{kind.name}:{kind.outputs[0]}")
+        return text
+
+    def check(self) -> None:
+        """What holds after every step."""
+        scan = self.store.scan()
+        ledger = self.engine.ledger
+        assert len(scan) == sum(len(folder) for folder in self.store.folders.values()), "each job in one folder"
+        for id, status in scan.items():
+            expected = (status, None) if status is Status.QUARANTINE else (status,)
+            assert ledger.status(id) in expected, f"{id} is {status}, not {ledger.status(id)}\n{self.told()}"
+        handed = {item.id for batch in self.inbox for item in batch if isinstance(item, JobFile)}
+        assert self.created <= scan.keys() | handed, f"{self.created - scan.keys()} are lost\n{self.told()}"
+        nodes = list(ledger.nodes())
+        board = self.engine._board
+        assert Counter(node.phase for node in nodes) == +board.phases, self.told()
+        uncommitted = {event.id for event in self.group}  # type: ignore[union-attr]
+        assert set(self.engine.with_workers()) == self.working.keys() | uncommitted, self.told()
+        for node in nodes:
+            assert scan.get(node.id) is node.status, self.told()
+            if node.status in (Status.PENDING, Status.BLOCKED):
+                stored = self.store.read(node.id, node.status)
+                assert stored.after == node.after, f"{node.id}: {stored.after}, {node.after}\n{self.told()}"
+            assert (node.id in board.missing) <= node.open, self.told()
+        for job in self.store.folders[Status.DONE].values():
+            assert set((job.result or {}).get("found", ())) <= scan.keys() | handed, f"{job.id}\n{self.told()}"
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        taken: Counter[str] = Counter()
+        bounds: dict[str, Limit] = {}
+        for id, (launch, _) in self.working.items():
+            if not launch.ask:
+                taken.update(self.kinds[id].limits.keys())
+                bounds |= self.kinds[id].limits
+        for key, limit in bounds.items():
+            assert limit.at_once is None or taken[key] <= limit.at_once, f"{key}\n{self.told()}"
+        for key, gate in board_gates(self.engine).items():
+            assert gate.running == taken[key], f"{key}: {gate.running} taken, {taken[key]} at work\n{self.told()}"
+
+    def check_end(self) -> None:
+        """What holds when nothing is left to do."""
+        self.check()
+        assert self.engine.finished
+        ledger = self.engine.ledger
+        scan = self.store.scan()
+        assert {node.phase for node in ledger.nodes()} <= {Phase.SETTLED}
+        for id, status in scan.items():
+            job, kind = self.store.folders[status][id], self.kinds[id]
+            if status is Status.QUARANTINE:
+                continue
+            assert status in TERMINAL, f"{id} is {status}\n{self.told()}"
+            hopeless = [upstream for upstream in job.after if scan.get(upstream) is not Status.DONE]
+            if status is Status.BLOCKED and not kind.all_done:
+                assert hopeless, f"{id} is blocked for no reason\n{self.told()}"
+            node = ledger.node(id)
+            if status is Status.DONE and node is not None and node.proposed and not hopeless:
+                self._check_fresh(job)
+
+    def _check_fresh(self, job: JobFile) -> None:
+        """A job that this run dealt with is made from what is there now."""
+        reason = self.reason(job, tonight=False)
+        made_upstream = {path for upstream in job.after for path in self.kinds[upstream].outputs}
+        if reason is not None and (self.whole or set(job.params["inputs"]) <= made_upstream):
+            raise AssertionError(f"{job.id} is done, but {reason}\n{self.told()}")
+
+
+def board_gates(engine: Engine) -> Mapping[str, Any]:
+    return engine._board.ready._gates
+
+
+def brief(told: Any) -> str:
+    """An event or a command in a line or two."""
+    match told:
+        case str():
+            return told
+        case Submitted(batch, by_name, returned):
+            return f"Submitted by_name={by_name} returned={sorted(returned)}" + "".join(map(_proposal, batch))
+        case Recovered(statuses, unfinished):
+            after = {item.id: item.after for item in unfinished}
+            lines = (f"\n        {id} {status} {after.get(id, '')}" for id, status in statuses.items())
+            return "Recovered" + "".join(lines)
+        case Finished() | Asked():
+            return f"{type(told).__name__} {told.id}" + "".join(map(_proposal, told.children or ()))
+        case Create(proposal, after):
+            return f"    Create {proposal.id} after={after}"
+        case Move(id, source, target, step, _, _, why):
+            return f"    Move {id} {source} > {target} ({step}) {why}"
+        case Rewish(proposal, after, status):
+            return f"    Rewish {proposal.id} {status} after={after} by {proposal.found_by}"
+        case Launch() | Judge() | Walk() | Count() | Bind() | Deliver() | Discard():
+            return f"    {told}"
+    return str(told)
+
+
+def _proposal(proposal: Proposal) -> str:
+    needs = [f"{need.path}{'+' if need.exists else ''}{'?' if need.optional else ''}" for need in proposal.inputs]
+    wish = f"variant={proposal.params['variant']} after={proposal.after} needs={needs} by {proposal.found_by}"
+    return f"\n        {proposal.id} {wish}"

@@ -1,0 +1,161 @@
+"""What a task prints and logs goes to its own log, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import copy_context
+from pathlib import Path
+
+import pytest
+
+from runner.workers import capture
+from runner.workers.capture import Log, Router, capturing
+from tests.workers.support import Yard, only, outcomes, replies, working
+from tests.workers.tasks import Starts, Talk, Threaded
+
+
+@contextmanager
+def routed() -> Iterator[io.StringIO]:
+    """sys.stdout as workers have it; gives where the output of no job goes."""
+    stream = io.StringIO()
+    with redirect_stdout(Router(stream)):
+        yield stream
+
+
+def log_of(folder: Path, id: str = "Job-0") -> Log:
+    return Log(str(folder), id, "--- begins\n")
+
+
+def test_a_job_that_says_nothing_has_no_log(tmp_path: Path) -> None:
+    with capturing(log_of(tmp_path), alone=True):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_begins_with_its_attempt_and_is_added_to(tmp_path: Path) -> None:
+    with routed() as fallback:
+        for word in ("one", "two"):
+            with capturing(log_of(tmp_path), alone=True):
+                print(word)
+        assert (tmp_path / "Job-0.log").read_text() == "--- begins\none\n--- begins\ntwo\n"
+        print("nobody's")
+        assert fallback.getvalue() == "nobody's\n"
+
+
+def test_any_text_can_be_printed_and_bytes_too(tmp_path: Path) -> None:
+    with routed() as fallback:
+        with capturing(log_of(tmp_path), alone=True):
+            print("Ω \udcff", flush=True)
+            sys.stdout.buffer.write(b"bytes \xff\n")
+            sys.stdout.buffer.flush()
+        sys.stdout.buffer.write(b"nobody's bytes")
+        data = (tmp_path / "Job-0.log").read_bytes()
+        assert data == "--- begins\nΩ \\udcff\n".encode() + b"bytes \xff\n"
+        assert fallback.getvalue() == "nobody's bytes"
+
+
+def test_a_log_ends_at_its_limit_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with routed():
+        monkeypatch.setattr(capture, "MAX_BYTES", 1000)
+        with capturing(log_of(tmp_path), alone=True):
+            for _ in range(300):
+                print("123456789")
+        text = (tmp_path / "Job-0.log").read_text()
+        assert len(text) < 1100
+        assert text.endswith("[2,000 more bytes were not kept]\n")
+
+
+def test_threads_that_each_do_a_job_do_not_hear_each_other(tmp_path: Path) -> None:
+    with routed():
+        barrier = threading.Barrier(4)
+
+        def work(number: int) -> None:
+            with capturing(log_of(tmp_path, f"Job-{number}"), alone=False):
+                barrier.wait()
+                for _ in range(200):
+                    print(f"I am {number}")
+
+        threads = [threading.Thread(target=copy_context().run, args=(work, number)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number in range(4):
+            lines = (tmp_path / f"Job-{number}.log").read_text().splitlines()
+            assert lines == ["--- begins", *[f"I am {number}"] * 200]
+
+
+def test_what_a_thread_says_after_its_job_ended_is_not_put_into_the_log(tmp_path: Path) -> None:
+    with routed() as fallback:
+        go = threading.Event()
+        with capturing(log_of(tmp_path), alone=True):
+            print("in time")
+            context = copy_context()
+            late = threading.Thread(target=context.run, args=(lambda: (go.wait(), print("too late")),))
+            late.start()
+        go.set()
+        late.join()
+        assert (tmp_path / "Job-0.log").read_text() == "--- begins\nin time\n"
+        assert fallback.getvalue() == "too late\n"
+
+
+def test_logging_goes_where_print_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before, level, converter = list(root.handlers), root.level, logging.Formatter.converter
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    try:
+        root.handlers.clear()
+        capture.install("INFO")
+        with capturing(log_of(tmp_path), alone=True):
+            logging.getLogger("a.b").info("said %d", 1)
+            logging.getLogger("a.b").debug("too quiet")
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.Formatter.converter = converter
+    (_, line) = (tmp_path / "Job-0.log").read_text().splitlines()
+    assert line.endswith("INFO a.b: said 1")
+
+
+# ------------------------------------------------------------------------------------------------ in worker processes
+
+
+def log(yard: Yard, id: str) -> list[str]:
+    return (yard.state / "logs" / f"{id}.log").read_text().splitlines()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_job_has_its_own_words_in_its_own_log(yard: Yard, threads: int) -> None:
+    names = ["anna", "berta", "clara"]
+    with working(yard, threads=threads) as executor:
+        orders = [yard.order(Talk(name)) for name in names]
+        executor.start(orders)
+        assert len(replies(outcomes(executor, 3))) == 3
+    for name, order in zip(names, orders, strict=True):
+        header, *lines = log(yard, order.id)
+        assert header == "--- run 20261122T020000Z, attempt 1"
+        assert [line.rpartition(" ")[2] for line in lines] == [name] * 151
+        assert sum("INFO some.library: log" in line for line in lines) == 50
+
+
+def test_what_a_thread_of_a_task_says_is_the_task_s_where_no_other_runs(yard: Yard) -> None:
+    with working(yard) as executor:
+        orders = [yard.order(Threaded(name)) for name in ("anna", "berta")]
+        executor.start(orders)
+        outcomes(executor, 2)
+    for name, order in zip(("anna", "berta"), orders, strict=True):
+        assert log(yard, order.id)[1:] == [f"thread of {name}"]
+
+
+def test_a_program_that_a_task_runs_can_be_listened_to(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Starts(["true"]))])
+        reply = only(executor)
+    assert yard.written(reply.event.record).result["value"] == "hello\n"
