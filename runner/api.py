@@ -13,19 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from runner.batch import Found, load_class, load_target, propose
 from runner.core.model import Proposal, Status
 from runner.errors import RunnerError, UsageError
-from runner.ids import full_id
-from runner.session import Ask, Options, Summary, open_session
+from runner.session import Ask, Options, Summary, open_session, recorded
 from runner.settings import Settings, load_settings, overrides
 from runner.store import codec, inbox
 from runner.store.folders import FolderStore
-from runner.store.runs import RunFile, Runs
+from runner.store.runs import Runs
 from runner.target import check_target
 from runner.task import Task, decode
+from runner.views.reading import open_state, resolve
 
 Durability = Literal["process", "power"]
 
@@ -113,7 +111,7 @@ def resume(
     settings = load_settings(folder)
     with FolderStore(path, create=False, root=folder) as store:
         record = next(iter(Runs(store).unfinished()), None)
-    before = _recorded(record)
+    before = recorded(record) if record is not None else Options()
     options = _options(
         settings,
         workers or before.workers or None,
@@ -160,28 +158,31 @@ def submit_lines(data: bytes, *, root: Path, state: Path) -> list[str]:
 
 
 def retry(
-    ids: Sequence[str], *, failed: bool = False, state: str | os.PathLike[str] = "state"
+    ids: Sequence[str],
+    *,
+    failed: bool = False,
+    state: str | os.PathLike[str] = "state",
+    root: str | os.PathLike[str] = ".",
 ) -> list[tuple[str, str]]:
     """Have jobs tried again; each id with what is done about it. The wish is on disk when this returns.
 
     Raises UsageError, with nothing done, for an id that names no job, or several.
     """
-    with FolderStore(state) as store:
-        statuses = store.scan()
-        chosen = [full_id(prefix, statuses) for prefix in ids]
+    with open_state(Path(state), Path(root)) as store:
+        chosen = dict(resolve(store, text) for text in ids)
         if failed:
-            chosen += sorted(id for id, status in statuses.items() if status is Status.FAILED and id not in chosen)
-        said = []
-        delayed = []
-        for id in chosen:
-            status = inbox.retry(store, id)
-            if status is not None:
-                said.append((id, f"was {status}, will be tried again"))
-            elif statuses[id] is Status.PENDING:
+            chosen |= {id: status for id, status in sorted(store.scan().items()) if status is Status.FAILED}
+        said: list[tuple[str, str]] = []
+        delayed: list[str] = []
+        for id, status in chosen.items():
+            was = inbox.retry(store, id)
+            if was is not None:
+                said.append((id, f"was {was}, will be tried again"))
+            elif status is Status.PENDING:
                 delayed.append(id)
                 said.append((id, "is pending, will not wait for its retry time"))
             else:
-                said.append((id, f"is {statuses[id]}: nothing to retry"))
+                said.append((id, f"is {status or 'in inbox'}: nothing to retry"))
         if delayed:
             inbox.command(store, "retry", ids=delayed)
     return said
@@ -221,15 +222,6 @@ def _options(
     )
     overrides(options.limits, options.rates)  # said now, and not after the lock is taken
     return options
-
-
-def _recorded(record: RunFile | None) -> Options:
-    if record is None:
-        return Options()
-    try:
-        return msgspec.convert(record.options, Options)
-    except msgspec.ValidationError:  # of another version: the defaults will do
-        return Options()
 
 
 def _modules(settings: Settings, target: str | None) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Progress:
         self.up_to_date = 0
 
     def moved(self, move: Move, now: float) -> None:
-        if move.target is Status.FAILED and self._verbosity >= 0:
+        if move.target is Status.FAILED and move.record is None and self._verbosity >= 0:
             self.say(f"failed: {move.id}{': ' + move.why if move.why else ''}")
         elif move.step is Step.FINISH:
             self.finished[move.id.rpartition("-")[0]] += 1
@@ -51,7 +51,7 @@ class Progress:
             if event.retry_at is not None:
                 self.say(f"again in {max(0.0, event.retry_at - time.time()):.1f} s: {event.id}: {first}")
             else:
-                self.say(f"gave up: {event.id}: {first}")
+                self.say(f"failed: {event.id}: {first}")
 
     def tick(self, engine: Engine, now: float) -> None:
         clock = time.monotonic()

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -58,10 +57,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     """How a run ended. `exit_code` as the command line has it."""
 
     run: str
+    state: str  # its folder
+    target: str | None
     exit_code: int
     counts: dict[str, int]  # status -> jobs that this run reached
     ran: dict[str, int]  # task -> jobs that ran and succeeded
-    changes: dict[str, int]
+    changes: dict[str, int]  # new, changed, unchanged, absent -> jobs
+    quarantined: int  # files
     seconds: float
 
 
@@ -79,10 +81,14 @@ class Session:
     def __init__(self, store: FolderStore, root: Path, modules: Sequence[str], options: Options) -> None:
         self._store = store
         self._root = root
-        self._modules = tuple(modules)
         self._options = options
         self._runs = Runs(store)
-        self._catalog = Catalog(modules, root)
+        self._left = (
+            self._runs.unfinished()
+        )  # all are looked at, before anything is moved: none may be of a newer version
+        taken_over = (module for run in self._left for module in recorded(run).modules)
+        self._modules = tuple(dict.fromkeys((*modules, *taken_over)))
+        self._catalog = Catalog(self._modules, root)
 
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
@@ -90,7 +96,7 @@ class Session:
         id = new_run_id(self._runs.ids(), time.time())
         record = RunFile(
             id=id,
-            start=codec.stamp(max(time.time(), _start_of(id))),
+            start=codec.stamp(time.time()),
             target=ask.target,
             arguments=ask.arguments,
             options=msgspec.to_builtins(replace(self._options, modules=self._modules)),
@@ -102,9 +108,9 @@ class Session:
 
     def resume(self) -> Summary | None:
         """Go on with the newest run that has not ended; None if there is nothing to go on with."""
-        record = next(iter(self._runs.unfinished()), None)
-        if record is None:
+        if not self._left:
             return self.start(Ask()) if self._anything_left() else None
+        record = self._left[0]
         self._store.run = record.id
         self._store.announce({})
         found = rebuild(self._store, self._catalog)
@@ -180,14 +186,18 @@ class Session:
             recorder.close()
         progress.close(engine)
         counts = engine.tally()
-        exit_code = self._exit_code(complete, counts, bool(damaged or handed.quarantined))
+        quarantined = damaged + handed.quarantined
+        exit_code = self._exit_code(complete, counts, quarantined)
         self._end(record, exit_code)
         return Summary(
             run=record.id,
+            state=self._store.path,
+            target=record.target,
             exit_code=exit_code,
             counts={status.value: counts[status] for status in Status if counts[status]},
             ran=dict(progress.finished),
             changes=dict(progress.changes),
+            quarantined=quarantined,
             seconds=time.monotonic() - began,
         )
 
@@ -196,16 +206,16 @@ class Session:
         if exit_code == 3:
             self._runs.write(replace(record, exit=exit_code))
             return
-        for run in self._runs.unfinished():
+        for run in self._left:
             if run.id != record.id:
                 self._runs.write(replace(run, ended=codec.stamp(time.time())))
         self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=exit_code))
 
     @staticmethod
-    def _exit_code(complete: bool, counts: Mapping[Status, int], damaged: bool) -> int:
+    def _exit_code(complete: bool, counts: Mapping[Status, int], quarantined: int) -> int:
         if not complete:
             return 3
-        return 1 if damaged or counts[Status.FAILED] or counts[Status.BLOCKED] else 0
+        return 1 if quarantined or counts[Status.FAILED] or counts[Status.BLOCKED] else 0
 
     def _worker_settings(self, record: RunFile, started: float) -> WorkerSettings:
         devices = {os.stat(path).st_dev for path in (self._store.path, self._root)}
@@ -258,9 +268,12 @@ class Session:
                 signal.signal(number, handler)
 
 
-def _start_of(id: str) -> float:
-    """The time in a run's id, seconds since the epoch: later than the clock's, when the clock was put back."""
-    return datetime.strptime(id, "%Y%m%dT%H%M%S%z").timestamp()
+def recorded(run: RunFile) -> Options:
+    """The options that a run was started with."""
+    try:
+        return msgspec.convert(run.options, Options)
+    except msgspec.ValidationError:  # of another version: the defaults will do
+        return Options()
 
 
 def _say(line: str) -> None:
@@ -283,10 +296,10 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
             locks = os.path.join(store.path, "locks")
             if options.verbosity >= 0:
                 for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
-                    _say(f"warning: {doubt}")
+                    print(f"warning: {doubt}", file=sys.stderr)
             try:
                 if orphans.clear_orphans(locks):
-                    _say("workers that an earlier run left behind were ended")
+                    print("workers that an earlier run left behind were ended", file=sys.stderr)
                 try:
                     yield Session(store, root, modules, options)
                 finally:

@@ -47,7 +47,7 @@ def retry(project: Project, /, ids: tuple[str, ...], failed: bool) -> None:
     """
     if not ids and not failed:
         raise click.UsageError("Name jobs, or say --failed.")
-    for id, said in api.retry(ids, failed=failed, state=project.state):
+    for id, said in api.retry(ids, failed=failed, state=project.state, root=project.root):
         click.echo(f"{id}\t{said}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -12,10 +12,7 @@ from runner.cli.project import Project
 from runner.session import Summary
 from runner.settings import parse_pairs
 
-_NEXT = {
-    1: "some jobs did not succeed: `list --status failed`, then `retry --failed` and `resume`",
-    3: "work is left: `resume` goes on",
-}
+_RUNNER = "python -m runner"
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,9 +46,23 @@ def _finish(summary: Summary, quiet: bool) -> int:
     if not quiet:
         counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
         click.echo(f"run {summary.run}: {counts} in {summary.seconds:.1f} s", err=True)
-        if summary.exit_code in _NEXT:
-            click.echo(_NEXT[summary.exit_code], err=True)
+    for line in _next(summary):
+        click.echo(line, err=True)
     return summary.exit_code
+
+
+def _next(summary: Summary) -> Iterator[str]:
+    """What to type next, if anything."""
+    if summary.quarantined:
+        files = "a file" if summary.quarantined == 1 else f"{summary.quarantined} files"
+        yield f"{files} went to quarantine/; why: `cat {summary.state}/quarantine/*.reason.txt`"
+    if summary.exit_code == 3:
+        yield f"work is left: `{_RUNNER} resume` goes on"
+    elif summary.counts.get("failed") or summary.counts.get("blocked"):
+        yield f"some jobs did not succeed. Why: `{_RUNNER} list --status failed`"
+        yield f"To try them again: `{_RUNNER} retry --failed`, then `{_RUNNER} resume`"
+    if not summary.counts and summary.target is None:
+        yield f"no TARGET was named: `{_RUNNER} run module:flow`, or `target` under [tool.runner] in pyproject.toml"
 
 
 def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:

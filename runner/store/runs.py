@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -94,8 +95,21 @@ class Runs:
         return next(self._backwards(), None)
 
     def unfinished(self) -> list[RunFile]:
-        """All runs that have not ended, newest first."""
-        return [run for run in self._backwards() if run.ended is None]
+        """All runs that have not ended, newest first. Raises as `read` does, whichever run is at fault."""
+        left = []
+        for id in reversed(self.ids()):
+            if not self._has_ended(id):
+                with suppress(FileNotFoundError):  # pruned meanwhile
+                    left.append(self.read(id))
+        return [run for run in left if run.ended is None]
+
+    def _has_ended(self, id: str) -> bool:
+        """Whether that can be told by two fields: the roots of a thousand nights are not worth decoding."""
+        try:
+            head = _head.decode(self._shelf.load_name(RUNS, f"{id}.json"))
+        except (ValueError, OSError, BadJobFile):
+            return False  # `read` will say what is wrong
+        return head.schema == SCHEMA and head.ended is not None
 
     def _backwards(self) -> Iterator[RunFile]:
         for id in reversed(self.ids()):
@@ -103,6 +117,14 @@ class Runs:
                 yield self.read(id)
             except FileNotFoundError:
                 continue  # pruned meanwhile
+
+
+class _Head(Struct):
+    schema: int = SCHEMA
+    ended: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
 
 
 def _encode(run: RunFile) -> bytes:

@@ -82,7 +82,9 @@ class Session:
         self.status = done.returncode
         self.folder = Path(where.read_text().strip())
         if command.output:
-            found, wanted = alike(done.stdout), alike(command.output)
+            # Whether this machine's disk has a journal is not what the page is about.
+            said = "".join(line for line in done.stdout.splitlines(True) if not line.startswith("warning: "))
+            found, wanted = alike(said), alike(command.output)
             assert fits(found.split(), wanted.split()), f"{command.place}: {command.words}\n{done.stdout}"
         elif self.status:
             print(done.stdout)  # pytest shows it, if the test fails for this
