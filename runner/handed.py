@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -158,6 +157,5 @@ class Handed:
         self._inbox.remove(entry)
 
     def _put_aside(self, entry: Entry, reason: str) -> None:
-        with suppress(FileNotFoundError):  # taken away again, by whoever had put it there
-            self._store.quarantine(INBOX, entry.name, reason)
-            self.quarantined += 1
+        self._store.quarantine(INBOX, entry.name, reason)
+        self.quarantined += 1

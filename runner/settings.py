@@ -56,7 +56,10 @@ def load_settings(root: Path) -> Settings:
         value = getattr(settings, name)
         if value is not None and value < least:
             raise UsageError(f"{FILE}: [tool.runner] {name} is {value}: at least {least}")
-    overrides(settings.limits, settings.rates)
+    try:
+        overrides(settings.limits, settings.rates)
+    except UsageError as error:
+        raise UsageError(f"{FILE}: [tool.runner]: {error}") from None
     return settings
 
 

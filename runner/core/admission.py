@@ -186,25 +186,26 @@ class Admission:
             + (" <- ..." if finder else "")
         )
 
-    def _check_batch(self, admitted: Sequence[Admitted], rebound: Mapping[str, tuple[str, ...]]) -> None:
+    def _check_batch(self, admitted: Sequence[Admitted], rebound: dict[str, tuple[str, ...]]) -> None:
         """A job that is known already must not come to wait for one that waits for it. Raises CycleFound.
 
         Cycles among those that the batch sets to wait are left to its sorter. Any other comes into the batch from a
         job outside, or goes through one that is only wished for; and it takes somebody who comes after somebody new.
         """
-        after = {entry.proposal.id: entry.after for entry in admitted}
-        after.update(rebound)
+        after = {entry.proposal.id: entry.after for entry in admitted} | rebound
+        if not any(self._is_new(id, upstream) for id, upstream in after.items()):
+            return
         starts = list(rebound)
-        news = bool(rebound)
-        for id, upstream in after.items():
-            node = self._ledger.node(id)
-            news = news or node is None or not set(upstream).issubset(node.after)
-        for entry in admitted if news else ():
+        for entry in admitted:
             id = entry.proposal.id
             unsorted = entry.fate in (Fate.WISH, Fate.REJUDGE)
             if unsorted or any(reader.id not in after for reader in self._ledger.readers(id)):
                 starts.append(id)
         self.check_cycles(after, starts)
+
+    def _is_new(self, id: str, after: tuple[str, ...]) -> bool:
+        node = self._ledger.node(id)
+        return node is None or not set(after).issubset(node.after)
 
     def check_cycles(self, after: Mapping[str, tuple[str, ...]], starts: Iterable[str] | None = None) -> None:
         """Raises CycleFound if one of `starts` (None: of all) is to wait for itself when `after` holds."""

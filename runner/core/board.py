@@ -14,7 +14,7 @@ begun waits anew (`look_again`); who is done is judged again when it has run (`r
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from runner.core.graph import Forest
@@ -33,7 +33,7 @@ class Board:
         self.forest = Forest()
         self.ready = ReadyQueue(overrides)
         self.asks: deque[str] = deque()
-        self.phases: Counter[Phase] = Counter()
+        self.phases = [0] * len(Phase)  # how many nodes stand in each
         self.unmade = Several()  # path -> jobs that read it, as long as no job makes it
         self.missing: dict[str, dict[str, Need]] = {}  # job -> its Inputs that no job makes and that are not there
         self._delayed: list[tuple[float, str]] = []

@@ -74,7 +74,7 @@ class Engine:
     def finished(self) -> bool:
         """Whether every job this run deals with is settled."""
         phases = self._board.phases
-        return phases.total() == phases[Phase.SETTLED]
+        return sum(phases) == phases[Phase.SETTLED]
 
     @property
     def busy(self) -> int:
@@ -173,7 +173,7 @@ class Engine:
         First those that can go on without: what they find may be what the others lack.
         """
         board, phases = self._board, self._board.phases
-        if not phases[Phase.HELD] or any(n for phase, n in phases.items() if phase not in _IDLE):
+        if not phases[Phase.HELD] or any(phases[phase] for phase in Phase if phase not in _IDLE):
             return
         held = [(node, needs) for id, needs in board.missing.items() if (node := self.ledger[id]).phase is Phase.HELD]
         content = [node for node, needs in held if all(need.optional for need in needs.values())]

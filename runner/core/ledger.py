@@ -8,7 +8,7 @@ other bytes, and then they must hear of it. The ledger answers questions; it cha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
+from enum import IntEnum
 from hashlib import sha256
 
 from runner.core.model import HOPELESS, Limit, Proposal, Status, Stored
@@ -16,17 +16,17 @@ from runner.core.model import HOPELESS, Limit, Proposal, Status, Stored
 NO_LIMITS: Mapping[str, Limit] = {}
 
 
-class Phase(Enum):
-    """Where an unsettled job stands within its status."""
+class Phase(IntEnum):
+    """Where an unsettled job stands within its status. Numbers, as they index a list of counts at every step."""
 
-    WAITING = "for the jobs it comes after"
-    HELD = "for somebody who makes its inputs"
-    DELAYED = "for a time"
-    READY = "for a worker"
-    BUSY = "with a worker"
-    JUDGING = "being compared with its record"
-    ASKING = "being asked for its children"
-    SETTLED = "nothing more to do in this run"
+    WAITING = 0  # for the jobs it comes after
+    HELD = 1  # for somebody who makes its inputs
+    DELAYED = 2  # for a time
+    READY = 3  # for a worker
+    BUSY = 4  # with a worker
+    JUDGING = 5  # being compared with its record
+    ASKING = 6  # being asked for its children
+    SETTLED = 7  # nothing more to do in this run
 
 
 class Node:

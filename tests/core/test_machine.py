@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runner.core.model import Limit, Status
+from runner.core.model import Limit
 from tests.core.world import RETURNABLE, Crash, Kind, Wish, World
 
 COUNT = 7
 LIMITS = {"one": Limit(1), "two": Limit(2), "slow": Limit(None, 0.5)}
 
-numbers = st.integers(0, COUNT - 1)
+anyone = [*range(COUNT)] * 4 + [COUNT, COUNT + 1, COUNT + 2]  # the last ones are heirs: they claim what others make
+
+keys = st.lists(st.sampled_from(sorted(LIMITS)), max_size=2, unique=True)
+numbers = st.sampled_from(anyone)
 picks = st.integers(0, 999)
+variants = st.sampled_from([0] * 12 + [1])
+batches = st.lists(st.tuples(numbers, variants), min_size=1, max_size=5)
+edges = st.lists(st.tuples(numbers, numbers), max_size=2)
+outcomes = st.sampled_from(["same"] * 5 + ["changed"] * 3 + ["failed", "later", "hopeless", "absent"])
+ends = st.sampled_from(["died", "timeout", "interrupted"])
+
+Batch = list[tuple[int, int]]
+Links = list[tuple[int, int]]
 
 
 @st.composite
@@ -39,7 +50,7 @@ def kinds(draw: st.DrawFn) -> list[Kind]:
             outputs=(f"o{number}", f"p{number}") if draw(st.integers(0, 2)) == 0 else (f"o{number}",),
             inputs=tuple(inputs),
             optional=tuple(inputs[:1]) if draw(st.integers(0, 3)) == 0 else (),
-            limits={key: LIMITS[key] for key in draw(st.lists(st.sampled_from(sorted(LIMITS)), max_size=2, unique=True))},
+            limits={key: LIMITS[key] for key in draw(keys)},
             priority=draw(st.integers(0, 1)),
             all_done=draw(st.integers(0, 4)) == 0,
             finds=draw(st.booleans()),
@@ -48,10 +59,6 @@ def kinds(draw: st.DrawFn) -> list[Kind]:
     heirs = [Kind(name="Heir", outputs=kind.outputs, inputs=kind.inputs[:1], finds=kind.finds) for kind in made[:3]]
     return made + heirs
 
-
-batches = st.lists(st.tuples(st.integers(0, COUNT + 2), st.sampled_from([0, 0, 0, 0, 0, 1])), min_size=1, max_size=5)
-edges = st.lists(st.tuples(st.integers(0, COUNT + 2), st.integers(0, COUNT + 2)), max_size=2)
-outcomes = st.sampled_from(["same", "same", "same", "changed", "changed", "failed", "later", "hopeless", "absent"])
 
 Act = TypeVar("Act", bound=Callable[..., None])
 
@@ -70,37 +77,36 @@ def may_crash(act: Act) -> Act:
 
 
 class Machine(RuleBasedStateMachine):
-    """Random steps; the invariants after each; to the very end, at the end."""
+    """Random steps, and what must hold after each; then on to the end, and what must hold there."""
 
     world: World
 
-    @initialize(made=kinds(), first=batches, links=edges)
-    def begin(self, made: list[Kind], first: list[tuple[int, int]], links: list[tuple[int, int]]) -> None:
+    @initialize(made=kinds(), batch=batches, links=edges)
+    def begin(self, made: list[Kind], batch: Batch, links: Links) -> None:
         self.made = made
         self.world = World(made, ["source"])
-        self.world.submit(self.wishes(first), self.graph(links))
+        self.world.submit(self.wishes(batch), self.graph(links))
 
-    def wishes(self, batch: list[tuple[int, int]]) -> list[Wish]:
+    def wishes(self, batch: Batch) -> list[Wish]:
         return [Wish(self.made[number], variant) for number, variant in batch]
 
-    def graph(self, links: list[tuple[int, int]]) -> dict[str, list[str]]:
+    def graph(self, links: Links) -> dict[str, list[str]]:
         graph: dict[str, list[str]] = {}
         for one, other in links:
             graph.setdefault(self.made[max(one, other)].id, []).append(self.made[min(one, other)].id)
         return graph
 
-    def pick(self, ids: list[str], number: int) -> str:
-        return sorted(ids)[number % len(ids)]
+    def pick(self, ids: Iterable[str], number: int) -> str:
+        ids = sorted(ids)
+        return ids[number % len(ids)]
 
-    @rule(batch=batches, links=edges)
+    @rule(batch=batches, links=edges, by_name=st.booleans())
     @may_crash
-    def submit(self, batch: list[tuple[int, int]], links: list[tuple[int, int]]) -> None:
-        self.world.submit(self.wishes(batch), self.graph(links))
-
-    @rule(batch=batches, links=edges)
-    @may_crash
-    def hand_in(self, batch: list[tuple[int, int]], links: list[tuple[int, int]]) -> None:
-        self.world.hand_in(list(self.wishes(batch)), self.graph(links))
+    def propose(self, batch: Batch, links: Links, by_name: bool) -> None:
+        if by_name:
+            self.world.hand_in([*self.wishes(batch)], self.graph(links))
+        else:
+            self.world.submit(self.wishes(batch), self.graph(links))
 
     @precondition(lambda self: any(self.world.store.folders[status] for status in RETURNABLE))
     @rule(numbers=st.lists(picks, min_size=1, max_size=3))
@@ -108,7 +114,7 @@ class Machine(RuleBasedStateMachine):
     def move_back_into_the_inbox(self, numbers: list[int]) -> None:
         ids = [id for status in RETURNABLE for id in self.world.store.folders[status]]
         files = self.world.take_out({self.pick(ids, number) for number in numbers})
-        self.world.hand_in(list(files))
+        self.world.hand_in([*files])
 
     @rule(free=st.integers(1, 4))
     @may_crash
@@ -116,20 +122,10 @@ class Machine(RuleBasedStateMachine):
         self.world.slots(free)
 
     @precondition(lambda self: self.world.working)
-    @rule(number=picks, outcome=outcomes, batch=batches, links=edges, at_once=st.booleans())
+    @rule(number=picks, outcome=outcomes, batch=batches, links=edges)
     @may_crash
-    def work(
-        self,
-        number: int,
-        outcome: str,
-        batch: list[tuple[int, int]],
-        links: list[tuple[int, int]],
-        at_once: bool,
-    ) -> None:
-        id = self.pick(list(self.world.working), number)
-        self.world.work(id, outcome, self.wishes(batch), self.graph(links))
-        if at_once:
-            self.world.commit()
+    def work(self, number: int, outcome: str, batch: Batch, links: Links) -> None:
+        self.world.work(self.pick(self.world.working, number), outcome, self.wishes(batch), self.graph(links))
 
     @precondition(lambda self: self.world.group)
     @rule()
@@ -137,85 +133,83 @@ class Machine(RuleBasedStateMachine):
     def commit(self) -> None:
         self.world.commit()
 
+    @precondition(lambda self: not self.world.idle)
+    @rule(turns=st.lists(st.tuples(outcomes, st.none() | batches), min_size=1, max_size=12))
+    @may_crash
+    def go_on(self, turns: list[tuple[str, Batch | None]]) -> None:
+        for outcome, batch in turns:
+            self.world.turn(outcome, None if batch is None else self.wishes(batch))
+            self.world.check()
+
+    @precondition(lambda self: not self.world.idle)
+    @rule(bad=st.lists(numbers, max_size=2))
+    @may_crash
+    def go_on_to_the_end(self, bad: list[int]) -> None:
+        self.world.drain({self.made[number].id for number in bad})
+        self.world.check_end()
+
     @precondition(lambda self: self.world.working)
-    @rule(numbers=st.lists(picks, min_size=1, max_size=3), begun=picks, outcome=st.sampled_from(["died", "timeout", "interrupted"]))
+    @rule(numbers=st.lists(picks, min_size=1, max_size=3), begun=picks, outcome=ends)
     @may_crash
     def lose_a_worker(self, numbers: list[int], begun: int, outcome: str) -> None:
-        ids = sorted({self.pick(list(self.world.working), number) for number in numbers})
-        cut = len(ids) - begun % (len(ids) + 1) if outcome != "timeout" else max(1, begun % (len(ids) + 1))
-        self.world.lose(ids[:cut], ids[cut:], outcome)
+        ids = sorted({self.pick(self.world.working, number) for number in numbers})
+        begun = max(begun % (len(ids) + 1), outcome == "timeout")
+        self.world.lose(ids[:begun], ids[begun:], outcome)
 
-    @precondition(lambda self: self.world.judging)
+    @precondition(lambda self: self.world.judging or self.world.walks)
     @rule()
     @may_crash
     def judge(self) -> None:
-        self.world.judge()
-
-    @precondition(lambda self: self.world.walks)
-    @rule()
-    @may_crash
-    def walk(self) -> None:
-        self.world.walk()
+        if self.world.walks:
+            self.world.walk()
+        else:
+            self.world.judge()
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 10.0]))
     @may_crash
     def wait(self, seconds: float) -> None:
         self.world.tick(seconds)
 
-    @rule(numbers=st.lists(st.integers(0, COUNT + 2), min_size=1, max_size=2))
+    @rule(numbers=st.lists(numbers, min_size=1, max_size=2), cancel=st.booleans())
     @may_crash
-    def cancel(self, numbers: list[int]) -> None:
-        self.world.cancel(self.made[number].id for number in numbers)
+    def a_person_wants(self, numbers: list[int], cancel: bool) -> None:
+        ids = [self.made[number].id for number in numbers]
+        if cancel:
+            self.world.cancel(ids)
+        else:
+            self.world.retry(ids)
 
-    @rule(number=numbers)
-    @may_crash
-    def retry(self, number: int) -> None:
-        self.world.retry([self.made[number].id])
-
-    @rule(after=st.integers(0, 8))
-    def arm_a_crash(self, after: int) -> None:
-        self.world.crash_in = after
-
-    @rule()
-    def crash_and_resume(self) -> None:
-        self.world.resume()
+    @rule(after=st.none() | st.integers(0, 12), torn=st.booleans())
+    def crash(self, after: int | None, torn: bool) -> None:
+        """Now, or within the commands to come."""
+        if after is None:
+            self.world.resume()
+        else:
+            self.world.crash_in, self.world.torn = after, torn
 
     @rule(batch=batches, links=edges, due=st.lists(numbers, max_size=3), source=st.booleans(), lost=st.booleans())
     @may_crash
-    def another_night(
-        self, batch: list[tuple[int, int]], links: list[tuple[int, int]], due: list[int], source: bool, lost: bool
-    ) -> None:
+    def another_night(self, batch: Batch, links: Links, due: list[int], source: bool, lost: bool) -> None:
         if source:
             self.world.store.outputs["source"] += b"0"
         if lost and due:
-            self.world.store.outputs.pop(f"o{due[0]}", None)
+            self.world.store.outputs.pop(self.made[due[0]].outputs[0], None)
         self.world.start(self.wishes(batch), self.graph(links), {self.made[number].id for number in due})
-
-    @precondition(lambda self: not self.world.engine.finished)
-    @rule(bad=st.lists(numbers, max_size=2))
-    @may_crash
-    def work_to_the_end(self, bad: list[int]) -> None:
-        self.world.drain({self.made[number].id for number in bad})
-        self.world.check_end()
 
     @invariant()
     def all_is_well(self) -> None:
         self.world.check()
 
     def teardown(self) -> None:
-        if not hasattr(self, "world"):
-            return
-        try:
+        if hasattr(self, "world"):
             self.world.crash_in = None
             self.world.drain()
-        finally:
-            self.world.check()
-        self.world.check_end()
+            self.world.check_end()
 
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=int(os.environ.get("RUNNER_TEST_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("RUNNER_TEST_EXAMPLES", "200")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

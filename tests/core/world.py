@@ -116,19 +116,20 @@ class World:
         self.kinds = {kind.id: kind for kind in kinds}
         self.now = 1_000_000.0
         self.store = MemoryStore(clock=lambda: self.now)
-        self.store.outputs.update({path: b"0" for path in sources})
+        self.store.outputs.update(dict.fromkeys(sources, b"0"))
         self.runs = 0
         self.created: set[str] = set()
         self.salt: Counter[str] = Counter()
         self.story: list[Any] = []
         self.crash_in: int | None = None
+        self.torn = False  # the crash comes within a move: the new content is there, in the old folder
         self.unadmitted: list[Proposal] | None = None  # roots, as long as the run's record does not name them
         self.inbox: list[list[Wish | JobFile]] = []  # what was handed in, and is not settled yet
         self.launches: Counter[str] = Counter()  # that were to run the job
         self.crashes = 0
         self._begin_run()
 
-    # --------------------------------------------------------------------------------------------------------- runs
+    # ------------------------------------------------------------------------------------------------------------ runs
 
     def _begin_run(self) -> None:
         self.runs += 1
@@ -205,7 +206,7 @@ class World:
     def _failures(job: JobFile) -> int:
         return sum(attempt["outcome"] in policy.CHARGED for attempt in job.attempts[job.retries_from :])
 
-    # ------------------------------------------------------------------------------------------------------ proposals
+    # ------------------------------------------------------------------------------------------------------- proposals
 
     def propose(
         self, wishes: Sequence[Wish], edges: Edges | None = None, *, found_by: str | None = None, depth: int = 0
@@ -333,7 +334,7 @@ class World:
         }
         return nodes, self.store.scan(), self.engine.claimable
 
-    # --------------------------------------------------------------------------------------------------- the loop's part
+    # ------------------------------------------------------------------------------------------------- the loop's part
 
     def do(self, *events: Event) -> None:
         """Tell the engine, and carry out what it says, in one go."""
@@ -363,6 +364,10 @@ class World:
         if self.crash_in is not None:
             if self.crash_in == 0:
                 self.story.append("crash")
+                if self.torn and isinstance(command, Move):
+                    self.store.do(command)
+                    job = self.store.folders[command.target].pop(command.id)
+                    self.store.folders[command.source][command.id] = job
                 raise Crash
             self.crash_in -= 1
         if isinstance(command, Create):
@@ -397,7 +402,7 @@ class World:
         failures = 1 + self._failures(self.store.read(id, Status.RUNNING))
         self.do(Counted(id, attempt, policy.retry_at(id, failures, RETRIES, 1.0, self.now)))
 
-    # ------------------------------------------------------------------------------------------------- the workers' part
+    # ----------------------------------------------------------------------------------------------- the workers' part
 
     def slots(self, free: int) -> None:
         self.do(Slots(free))
@@ -511,7 +516,7 @@ class World:
         group, self.group = self.group, []
         self.do(*group)
 
-    # ------------------------------------------------------------------------------------------------- what was done once
+    # ---------------------------------------------------------------------------------------------- what was done once
 
     def reason(self, job: JobFile, *, tonight: bool = True) -> str | None:
         """Why a done job is due."""
@@ -548,7 +553,7 @@ class World:
         self.expirable.add(walk.finder)  # they may be refused
         self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
 
-    # ----------------------------------------------------------------------------------------------------------- a person
+    # -------------------------------------------------------------------------------------------------------- a person
 
     def cancel(self, ids: Iterable[str]) -> None:
         self.do(Cancelled(tuple(ids)))
@@ -556,33 +561,44 @@ class World:
     def retry(self, ids: Iterable[str]) -> None:
         self.do(Retried(tuple(ids)))
 
-    # --------------------------------------------------------------------------------------------------------- to the end
+    # ------------------------------------------------------------------------------------------------------ to the end
 
-    def drain(self, bad: Iterable[str] = (), most: int = 3000) -> None:
-        """Work until the engine says that nothing is left. What is in `bad` fails."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.engine.finished and not (self.judging or self.walks or self.group or self.working)
+
+    def turn(self, outcome: str = "same", found: Sequence[Wish] | None = None, edges: Edges | None = None) -> None:
+        """Whatever comes next. `found` None: the children of last time."""
+        if self.judging:
+            self.judge()
+        elif self.walks:
+            self.walk()
+        elif self.group and len(self.working) < 2:
+            self.commit()
+        elif self.working:
+            id, (launch, job) = next(iter(self.working.items()))
+            if found is None:
+                found = [self.wish(child) for child in (job.result or {}).get("found", ())] if launch.ask else []
+            self.work(id, outcome, found, edges)
+        else:
+            before = len(self.story)
+            self.slots(3)
+            due = self.engine.next_time()
+            if len(self.story) == before + 1 and due is not None:
+                self.now = max(self.now, due) + 0.001
+
+    def drain(self, bad: Iterable[str] = (), most: int = 2000) -> None:
+        """Work until the engine says that nothing is left. What is in `bad` fails when it runs."""
         bad = set(bad)
         for _ in range(most):
-            if self.judging:
-                self.judge()
-            elif self.walks:
-                self.walk()
-            elif self.working:
-                id = next(iter(self.working))
-                launch, job = self.working[id]
-                found = [self.wish(child) for child in (job.result or {}).get("found", ())] if launch.ask else []
-                self.work(id, "failed" if id in bad and not launch.ask else "same", found)
-            elif self.group:
-                self.commit()
-            elif self.engine.finished:
+            if self.idle:
                 return
-            else:
-                before = len(self.story)
-                self.slots(3)
-                if len(self.story) > before + 1:
-                    continue
-                due = self.engine.next_time()
-                assert due is not None, f"nothing can start, and it is not finished\n{self.told()}"
-                self.now = max(self.now, due) + 0.001
+            before = len(self.story), self.now
+            launch = next((launch for launch, _ in self.working.values()), None)
+            self.turn("failed" if launch is not None and launch.id in bad and not launch.ask else "same")
+            stuck = (len(self.story), self.now) == (before[0] + 1, before[1]) and isinstance(self.story[-1], Slots)
+            assert not stuck, f"nothing can start, and it is not finished\n{self.told()}"
         raise AssertionError(f"it never ends\n{self.told()}")
 
     def wish(self, id: str) -> Wish:
@@ -591,7 +607,7 @@ class World:
         variant = self.store.read(id, status).params["variant"] if status is not None else 0
         return Wish(self.kinds[id], variant)
 
-    # ------------------------------------------------------------------------------------------------------ what must hold
+    # -------------------------------------------------------------------------------------------------- what must hold
 
     def told(self) -> str:
         """The last of what happened, with paths for ids."""
@@ -612,7 +628,8 @@ class World:
         assert self.created <= scan.keys() | handed, f"{self.created - scan.keys()} are lost\n{self.told()}"
         nodes = list(ledger.nodes())
         board = self.engine._board
-        assert Counter(node.phase for node in nodes) == +board.phases, self.told()
+        assert self.engine.finished == all(node.phase is Phase.SETTLED for node in nodes), self.told()
+        assert self.engine.busy == sum(node.phase is Phase.BUSY for node in nodes), self.told()
         uncommitted = {event.id for event in self.group}  # type: ignore[union-attr]
         assert set(self.engine.with_workers()) == self.working.keys() | uncommitted, self.told()
         for node in nodes:

@@ -40,18 +40,25 @@ class Act(Task):
 
 
 @dataclass
+class Once(Act):
+    """Is not tried again."""
+
+    retries = 0
+
+
+@dataclass
 class Hasty(Act):
     """Is tried again soon."""
 
-    backoff = 0.02
+    backoff = 0.2
 
 
 @dataclass
 class Rated(Act):
-    """Ten a second."""
+    """Three a second."""
 
     def limits(self) -> dict[str, tuple[int | None, float | None]]:
-        return {"key": (None, 10.0)}
+        return {"key": (None, 3.0)}
 
 
 @dataclass
@@ -186,6 +193,7 @@ class Die(Task):
     how: str
     others: int = 0
     output: Output | None = None
+    backoff = 0.05
 
     def run(self) -> None:
         if self.output is not None:

@@ -76,7 +76,7 @@ def test_long_tasks_are_not_queued_behind_each_other_and_short_ones_are(yard: Ya
         assert executor.free() == 6
         executor.start(orders(yard, *range(200)))
         outcomes(executor, 200)
-        assert executor.free() > 50
+        assert executor.free() > 6, "more than one for each thread"
 
 
 def test_a_watched_descriptor_ends_the_wait(yard: Yard) -> None:

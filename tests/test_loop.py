@@ -1,0 +1,353 @@
+"""The shell around the rule book: what is on disk before what is said, who waits for whom, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.core.model import Limit, Proposal, Status, WorkerLost
+from runner.errors import StateError
+from runner.workers.port import Order
+from runner.workers.staging import staging_path
+from tests.rig import Rig, files, id_of
+from tests.store.support import DurableFiles
+from tests.workers import tasks
+from tests.workers.tasks import Act, Copied, Finder, Hasty, Noop, Rated, Write
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    tasks.ACTIONS["write"] = lambda task: task.output.write_text("text")
+    tasks.ACTIONS["fail"] = lambda task: 1 / 0
+    tasks.ACTIONS["nothing"] = lambda task: None
+    return tmp_path
+
+
+def lost(begun: tuple[str, ...], waiting: tuple[str, ...] = (), outcome: str = "died") -> WorkerLost:
+    return WorkerLost(begun=begun, waiting=waiting, outcome=outcome, message="its worker was killed by SIGKILL")
+
+
+# -------------------------------------------------------------------------------------------------- the protocol
+
+
+def test_a_graph_is_worked_off_in_its_order(project: Path) -> None:
+    rig = Rig()
+    first, second, third = Write("a.txt"), Copied("a.txt", "b.txt"), Copied("b.txt", "c.txt")
+    assert rig.work([third, first, second])
+    assert [id for id, status in rig.moves if status == "done"] == [id_of(first), id_of(second), id_of(third)]
+    assert Path("c.txt").read_text() == "text\n"
+    assert rig.counts() == {"done": 3}
+
+
+def test_a_launch_goes_out_when_its_move_is_on_disk(project: Path) -> None:
+    rig = Rig()
+    seen: list[str] = []
+
+    def check(order: Order) -> None:
+        seen.append(order.id)
+        assert Path("state", "running", f"{order.id}.json").exists()
+        assert not Path("state", "pending", f"{order.id}.json").exists()
+
+    rig.executor.before_start = check
+    assert rig.work([Noop(number) for number in range(10)])
+    assert len(seen) == 10
+
+
+def test_children_are_on_disk_before_their_finder_is_done(project: Path) -> None:
+    rig = Rig()
+    children = [Noop(1), Noop(2)]
+    tasks.CHILDREN["nothing"] = lambda task: children
+    finder = id_of(Finder("nothing"))
+    there: list[bool] = []
+    moved = rig.moved
+
+    def look(move: object, now: float) -> None:
+        moved(move, now)  # type: ignore[arg-type]
+        if rig.moves[-1] == (finder, "done"):
+            there.append(all(Path("state", "pending", f"{id_of(child)}.json").exists() for child in children))
+
+    rig.moved = look  # type: ignore[method-assign]
+    assert rig.work([Finder("nothing")])
+    assert there == [True]
+    assert rig.counts() == {"done": 3}
+
+
+def test_with_power_durability_nothing_is_committed_before_its_group_is_synced(project: Path) -> None:
+    files = DurableFiles()  # complains about a rename out of tmp/ of what no sync has seen
+    rig = Rig(durability="power", files=files)
+    assert rig.work([Noop(number) for number in range(50)])
+    assert rig.counts() == {"done": 50}
+    assert files.renamed >= 100
+    assert 2 <= files.syncs <= 60
+    assert not any(thread.name == "sync" for thread in threading.enumerate())
+
+
+def test_where_a_file_system_cannot_be_synced_as_a_whole_the_staged_outputs_are_synced_each(project: Path) -> None:
+    synced: list[str] = []
+
+    class Each(DurableFiles):
+        def sync_file(self, folder: int, name: str) -> None:
+            synced.append(name)
+            super().sync_file(folder, name)
+
+    rig = Rig(durability="power", files=Each(syncfs=False))
+    assert rig.work([Write(f"data/{number}.txt") for number in range(3)])
+    assert sum(os.path.dirname(name) == "data" and os.path.basename(name).startswith(".") for name in synced) == 3
+
+
+# ----------------------------------------------------------------------------------------------- retries, and waiting
+
+
+def test_a_failure_is_tried_again_at_its_time_until_its_retries_are_used_up(project: Path) -> None:
+    rig = Rig()
+    (id,) = rig.submit([Hasty("fail")])
+    started = time.monotonic()
+    assert rig.loop.run()
+    assert 0.4 < time.monotonic() - started < 5
+    assert rig.outcomes(id) == ["failed"] * 3
+    assert rig.counts() == {"failed": 1}
+
+
+@pytest.mark.parametrize("kind", [Hasty, Rated], ids=["a retry", "a rate"])
+def test_what_comes_due_while_all_workers_are_busy_does_not_keep_the_loop_spinning(
+    project: Path, kind: type[Act]
+) -> None:
+    attempts: list[float] = []
+
+    def action(task: Act) -> None:
+        attempts.append(time.monotonic())
+        if kind is Hasty and len(attempts) == 1:
+            raise RuntimeError
+
+    tasks.ACTIONS["one"] = tasks.ACTIONS["two"] = action
+    rig = Rig(places=1)
+    rig.submit([kind("one"), kind("two")] if kind is Rated else [kind("one")])
+
+    def occupy() -> bool:
+        """From the first attempt on, the one worker has something else to do."""
+        if attempts and time.monotonic() > attempts[0] + 0.8:
+            rig.executor.held = {"Nothing"}
+        elif attempts and not rig.executor.held:
+            rig.executor.held = {"Noop"}
+            rig.submit([Noop(1)])
+            return True
+        return False
+
+    rig.executor.while_waiting = occupy
+    rig.loop.run()
+    assert len(attempts) >= 2
+    assert attempts[1] - attempts[0] > 0.7, "the worker was busy"
+    assert len(rig.executor.waits) < 40, "a wait has to take its time where only an outcome can help"
+
+
+def test_jobs_that_nothing_can_start_are_an_error_and_no_endless_wait(project: Path) -> None:
+    rig = Rig(overrides=[("key", Limit(at_once=0))])
+    rig.submit([Rated("nothing")])
+    with pytest.raises(StateError, match="nothing can start"):
+        rig.loop.run()
+
+
+# ------------------------------------------------------------------------------------------------------------ deaths
+
+
+def test_a_death_with_company_costs_nobody_an_attempt_and_the_one_that_dies_alone_is_charged(project: Path) -> None:
+    rig = Rig()
+    rig.executor.held = {"Noop", "Hasty"}
+    innocent, guilty = rig.submit([Noop(1), Hasty("nothing")])
+
+    def strike() -> None:
+        orders = rig.executor.orders
+        if not rig.moves or (innocent, "pending") not in rig.moves:
+            if len(orders) == 2:
+                rig.executor.lost.append(lost((innocent, guilty)))
+            return
+        rig.executor.held = {"Hasty"}
+        assert all(order.alone for order in orders.values())
+        if guilty in orders:
+            rig.executor.lost.append(lost((guilty,)))
+
+    rig.executor.while_waiting = strike
+    assert rig.loop.run()
+    assert rig.outcomes(innocent) == ["interrupted", "done"]
+    assert rig.outcomes(guilty) == ["interrupted", "died", "died", "died"]
+    assert rig.job(guilty)[1].attempts[-1]["error"]["message"] == "its worker was killed by SIGKILL"
+    assert rig.counts() == {"done": 1, "failed": 1}
+
+
+def test_what_a_killed_attempt_has_staged_is_removed_and_nothing_else(project: Path) -> None:
+    rig = Rig()
+    rig.executor.held = {"Write"}
+    ids = rig.submit([Write("data/a.txt"), Write("data/b.txt")])
+    Path("data").mkdir()
+    leftover = [staging_path("data/a.txt", ids[0]), staging_path("data/b.txt", ids[1])]
+    for path in leftover:
+        Path(path).write_text("half of it")
+
+    def strike() -> None:
+        if rig.executor.orders:
+            rig.executor.while_waiting = rig.executor.held.clear
+            rig.executor.lost.append(lost((ids[0],), (ids[1],), "interrupted"))
+
+    rig.executor.while_waiting = strike
+    assert rig.loop.run()
+    assert files("data") == [leftover[1], "data/a.txt", "data/b.txt"]
+
+
+def test_recovery_removes_what_interrupted_attempts_have_staged(project: Path) -> None:
+    rig = Rig()
+    rig.executor.held = {"Write"}
+    ids = rig.submit([Write(f"data/{number}.txt") for number in range(3)])
+    Path("data").mkdir()
+    others = staging_path("data/9.txt", "Write-0123456789abcdef")
+    Path(others).touch()
+    for number, id in enumerate(ids):
+        Path(staging_path(f"data/{number}.txt", id)).touch()
+
+    def crash() -> None:
+        if rig.executor.orders:
+            raise KeyboardInterrupt
+
+    rig.executor.while_waiting = crash
+    with pytest.raises(KeyboardInterrupt):
+        rig.loop.run()
+    assert rig.counts() == {"running": 3}
+    rig.store.close()
+    again = Rig(run="20261122T030000Z")
+    again.recover()
+    assert files("data") == [others]
+    assert again.counts() == {"pending": 3}
+    assert again.loop.run()
+    assert [again.outcomes(id) for id in ids] == [["interrupted", "done"]] * 3
+
+
+# --------------------------------------------------------------------------------------------------- stop, and kill
+
+
+def test_stop_finishes_what_runs_and_takes_back_what_was_not_begun(project: Path) -> None:
+    rig = Rig(places=4)
+    rig.executor.held = {"Write", "Noop"}
+    ids = rig.submit([Write("a.txt"), *[Noop(number) for number in range(8)]])
+
+    def stop() -> None:
+        if len(rig.executor.orders) == 4:
+            rig.executor.begun.append(ids[0])
+            rig.loop.stop()
+        elif rig.loop.stopping:
+            rig.executor.held = set()
+
+    rig.executor.while_waiting = stop
+    assert not rig.loop.run()
+    assert rig.counts() == {"pending": 8, "done": 1}
+    assert rig.outcomes(ids[0]) == ["done"]
+    assert [rig.outcomes(id) for id in ids[1:]] == [[]] * 8, "they were not begun"
+
+
+def test_kill_leaves_at_once_and_charges_nobody(project: Path) -> None:
+    rig = Rig()
+    rig.executor.held = {"Write"}
+    ids = rig.submit([Write("data/a.txt"), Noop(1)])
+    Path("data").mkdir()
+
+    def kill() -> None:
+        if not rig.loop.killing and ids[0] in rig.executor.orders:
+            Path(staging_path("data/a.txt", ids[0])).touch()
+            rig.loop.kill()
+
+    rig.executor.while_waiting = kill
+    started = time.monotonic()
+    assert not rig.loop.run()
+    assert time.monotonic() - started < 2
+    assert rig.executor.closed
+    assert rig.counts() == {"pending": 1, "done": 1}, "a result that had come is kept"
+    assert rig.outcomes(ids[0]) == ["interrupted"]
+    assert files("data") == []
+
+
+def test_a_stop_with_grace_becomes_a_kill_when_its_time_is_over_however_often_it_is_asked_for(project: Path) -> None:
+    rig = Rig()
+    rig.executor.held = {"Noop"}
+    (id,) = rig.submit([Noop(1)])
+
+    def stop() -> None:
+        rig.executor.begun.append(id)
+        rig.loop.stop(0.5)
+
+    rig.executor.while_waiting = stop
+    started = time.monotonic()
+    assert not rig.loop.run()
+    assert 0.4 < time.monotonic() - started < 2
+    assert rig.outcomes(id) == ["interrupted"]
+
+
+def test_a_done_job_that_was_only_asked_for_its_children_stays_done_when_the_runner_is_killed(project: Path) -> None:
+    tasks.CHILDREN["nothing"] = lambda task: [Noop(1)]
+    first = Rig()
+    (id,) = first.submit([Finder("nothing")])
+    assert first.loop.run()
+    first.store.close()
+    second = Rig(run="20261123T020000Z")
+    second.recover()
+    second.submit([Finder("nothing")])
+    second.executor.held = {"Finder"}
+    second.executor.while_waiting = lambda: second.loop.kill() if second.executor.orders else None
+    assert not second.loop.run()
+    assert second.job(id)[0] == "done"
+    assert second.outcomes(id) == ["done"]
+
+
+# ------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_a_job_file_that_was_damaged_meanwhile_is_named(project: Path) -> None:
+    rig = Rig()
+    (id,) = rig.submit([Noop(1)])
+    rig.store.shelf.forget_all()
+    Path("state", "pending", f"{id}.json").write_text('{"task": ')
+    with pytest.raises(StateError, match=rf"running/{id}.json was damaged"):
+        rig.loop.run()
+    again = Rig(run="20261122T030000Z")
+    again.recover()
+    assert again.counts() == {"quarantine": 1}
+
+
+def test_a_disk_that_fails_is_no_fault_of_what_was_handed_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    Path("state/inbox/one.json").write_text('{"task": "tests.workers.tasks:Noop", "params": {"number": 1}}')
+
+    def full(*_: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(rig.store, "carry_out", full)
+    with pytest.raises(StateError, match="the disk is full"):
+        rig.loop.run()
+    assert os.listdir("state/inbox") == ["one.json"]
+    assert os.listdir("state/quarantine") == []
+
+
+def test_a_batch_of_the_inbox_that_is_refused_goes_to_quarantine_and_the_run_goes_on(project: Path) -> None:
+    rig = Rig()
+    for name, reads, writes in (("one", "b.txt", "a.txt"), ("two", "a.txt", "b.txt")):
+        Path(f"state/inbox/{name}.json").write_text(
+            f'{{"task": "tests.workers.tasks:Copied", "params": {{"plain": "{reads}", "output": "{writes}"}}}}'
+        )
+    Path("state/inbox/good.json").write_text('{"task": "tests.workers.tasks:Noop", "params": {"number": 1}}')
+    assert rig.work()
+    assert rig.counts() == {"done": 1}
+    assert sorted(name for name in os.listdir("state/quarantine") if name.count(".") == 1) == ["one.json", "two.json"]
+    assert rig.handed.quarantined == 2
+
+
+def test_known_jobs_are_proposed_again_as_they_stand_and_those_that_cannot_be_are_left_out(project: Path) -> None:
+    rig = Rig()
+    ids = rig.submit([Noop(1), Noop(2), Write("a.txt")])
+    assert rig.loop.run()
+    Path("state", "done", f"{ids[1]}.json").unlink()
+    found = rig.loop.known([*ids, "Noop-0123456789abcdef"])
+    assert [proposal.id for proposal in found] == [ids[0], ids[2]]
+    assert all(isinstance(proposal, Proposal) for proposal in found)
+    assert rig.engine.ledger.status(ids[0]) is Status.DONE
