@@ -75,19 +75,23 @@ class Progress:
 
     def _draw(self, line: str) -> None:
         if self._live:
-            self._stream.write("\r" + line.ljust(self._width))
+            self._write("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._write(line + "\n")
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        if self._live and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        before = "\r" + " " * self._width + "\r" if self._live and self._width else ""
+        self._width = 0
+        self._write(f"{before}{line}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody is there to see it (a closed pipe, a lost terminal): the work goes on
+            self._verbosity = -1
 
     def close(self, engine: Engine) -> None:
         """The last word about the counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -117,6 +118,16 @@ def test_what_is_no_task_is_a_usage_error_and_the_run_is_over(project: Path) -> 
     assert record.exit == 2
     assert record.ended is not None
     assert runner.resume(**QUICK) is None
+
+
+def test_a_terminal_that_was_lost_does_not_end_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Lost())
+    summary = runner.run([Die("sys.exit"), *[Noop(number) for number in range(5)]], verbosity=1, **QUICK)
+    assert (summary.exit_code, summary.ran) == (1, {"Noop": 5})
 
 
 def test_a_second_runner_is_told_who_is_there(project: Path) -> None:

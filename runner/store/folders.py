@@ -26,6 +26,7 @@ from runner.store.steps import Steps, StoreCommand
 __all__ = ["FolderStore"]
 
 _MAX_LEFTOVERS = 2000
+_EARLY = 512  # files that are worth a sync ahead of the one that counts
 _SCANS = 4  # a reader's tries, while jobs move backward under it
 
 
@@ -102,7 +103,7 @@ class FolderStore:
         rewished = set(self._rewished)
         steps = Steps(self.shelf, rewished)
         try:
-            steps.plan(commands)
+            self._plan(steps, commands)
             if self.shelf.durable and self.shelf.written > self.shelf.synced:
                 self.sync()
             self._rewished = rewished
@@ -115,6 +116,24 @@ class FolderStore:
         except (OSError, StateError) as error:  # what was done and what was not, only the folders tell
             self._failure = self._failure or f"{self.path}: {error} (nothing is moved any more)"
             raise
+
+    def _plan(self, steps: Steps, commands: Sequence[StoreCommand]) -> None:
+        """Write what the commands need. Of a large batch the disk gets a part while the next one is written: the one
+        sync that counts, after all of it, then has little left to wait for.
+        """
+        if not self.shelf.durable or len(commands) < 2 * _EARLY:
+            steps.plan(commands)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # costs some milliseconds that only a large batch pays for
+
+        with ThreadPoolExecutor(1) as thread:
+            early = thread.submit(self.sync)
+            for start in range(0, len(commands), _EARLY):
+                steps.plan(commands[start : start + _EARLY])
+                if early.done():
+                    early.result()  # a sync that failed tells so only once
+                    early = thread.submit(self.sync)
+            early.result()
 
     def sync(self, staged: Iterable[str] = ()) -> None:
         """Make everything so far durable; with durability "process" nothing is done. May run beside `carry_out`.

@@ -318,6 +318,29 @@ class Starts(Task):
 
 
 @dataclass
+class Lists(Task):
+    """Lists the descriptors that a program gets which it starts."""
+
+    number: int
+
+    def run(self) -> str:
+        listing = ["sh", "-c", "ls -l /proc/self/fd"]
+        return subprocess.run(listing, close_fds=False, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+@dataclass
+class Closes(Task):
+    """Closes all its descriptors, as programs do that become daemons, and lives on."""
+
+    number: int
+
+    def run(self) -> None:
+        Path("closed").write_text(str(os.getpid()))
+        os.closerange(3, 256)
+        time.sleep(60)
+
+
+@dataclass
 class Wanders(Task):
     """Goes elsewhere, and writes its output by the path it was given before."""
 

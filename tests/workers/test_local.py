@@ -27,6 +27,7 @@ from tests.workers.support import (
     working,
 )
 from tests.workers.tasks import (
+    Closes,
     Die,
     Echo,
     FindsMuch,
@@ -34,6 +35,7 @@ from tests.workers.tasks import (
     Hold,
     LeavesChild,
     Limited,
+    Lists,
     Noop,
     Sleep,
     Starts,
@@ -218,6 +220,26 @@ def test_what_a_task_has_started_ends_with_its_worker(yard: Yard) -> None:
         executor.start([yard.order(LeavesChild(2))])
         only(executor)
     wait_for("and with the end of the run", lambda: not alive(pid_in(Path("child-2"))), 5)
+
+
+def test_a_program_that_a_task_starts_gets_none_of_the_worker_s_descriptors(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Lists(1))])
+        reply = only(executor)
+    listed = (yard.written(reply.event.record).result or {})["value"]  # type: ignore[union-attr]
+    assert "socket:" not in listed
+    assert str(yard.state) not in listed
+
+
+def test_a_worker_whose_stream_ends_before_it_does_is_ended(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Closes(1))])
+        start = time.monotonic()
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert lost.outcome == "died"
+        assert time.monotonic() - start < 1.5
+        assert not alive(pid_in(Path("closed")))
 
 
 def test_a_child_that_comes_back_from_run_answers_nothing(yard: Yard) -> None:
