@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,9 +22,10 @@ from runner.settings import Settings, load_settings, overrides
 from runner.store import codec, inbox
 from runner.store.folders import FolderStore
 from runner.store.runs import Runs
+from runner.store.shelf import INBOX
 from runner.target import check_target
 from runner.task import Task, decode
-from runner.views.reading import open_state, resolve
+from runner.views.reading import names, open_state, resolve
 
 Durability = Literal["process", "power"]
 
@@ -161,12 +163,14 @@ def retry(
     ids: Sequence[str],
     *,
     failed: bool = False,
+    wait: bool = False,
     state: str | os.PathLike[str] = "state",
     root: str | os.PathLike[str] = ".",
 ) -> list[tuple[str, str]]:
     """Have jobs tried again; each id with what is done about it. The wish is on disk when this returns.
 
-    Raises UsageError, with nothing done, for an id that names no job, or several.
+    `wait`: it has been carried out, too, by the live runner or, if there is none, by this process: the jobs are in
+    pending/. Raises UsageError, with nothing done, for an id that names no job, or several.
     """
     with open_state(Path(state), Path(root)) as store:
         chosen = dict(resolve(store, text) for text in ids)
@@ -183,9 +187,22 @@ def retry(
                 said.append((id, "is pending, will not wait for its retry time"))
             else:
                 said.append((id, f"is {status or 'in inbox'}: nothing to retry"))
+        if wait and not _live(store):
+            folder = Path(root).absolute()
+            settings = load_settings(folder)
+            with open_session(folder, folder / state, settings.modules, _options(settings)) as session:
+                session.take_in()
+        handed = {f"{id}.json" for id in chosen}
         if delayed:
-            inbox.command(store, "retry", ids=delayed)
+            handed.add(inbox.command(store, "retry", ids=delayed))
+        while wait and _live(store) and not handed.isdisjoint(names(store, INBOX)):
+            time.sleep(0.05)
     return said
+
+
+def _live(store: FolderStore) -> bool:
+    holder = store.holder()
+    return holder is not None and holder.alive
 
 
 def stop(*, state: str | os.PathLike[str] = "state") -> str:
@@ -205,12 +222,12 @@ def stop(*, state: str | os.PathLike[str] = "state") -> str:
 
 def _options(
     settings: Settings,
-    workers: int | None,
-    threads: int | None,
-    limits: Mapping[str, int | str] | None,
-    rates: Mapping[str, float | str] | None,
-    durability: Durability,
-    verbosity: int,
+    workers: int | None = None,
+    threads: int | None = None,
+    limits: Mapping[str, int | str] | None = None,
+    rates: Mapping[str, float | str] | None = None,
+    durability: Durability = "power",
+    verbosity: int = -1,
 ) -> Options:
     options = Options(
         workers=workers or settings.workers or 0,

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -47,6 +46,7 @@ from runner.core.model import (
     WorkerLost,
 )
 from runner.errors import BadJobFile, Refused, RunnerError, StateError
+from runner.listeners import Intake, Watcher
 from runner.store.folders import FolderStore
 from runner.store.steps import StoreCommand
 from runner.syncer import Syncer
@@ -70,37 +70,6 @@ POLL = 0.25
 
 GRACE = 10.0
 """Seconds that running jobs get after a SIGTERM."""
-
-
-class Watcher(Protocol):
-    """Who is told what happens: the journal, the progress display."""
-
-    def moved(self, move: Move, now: float) -> None:
-        """A job changed its status."""
-
-    def replied(self, reply: Reply) -> None:
-        """A worker answered."""
-
-    def tick(self, engine: Engine, now: float) -> None:
-        """A turn is over."""
-
-
-class Intake(Protocol):
-    """The inbox, as the loop sees it."""
-
-    def collect(self) -> Iterable[Event]:
-        """What was handed in since, as events; the loop calls `settled` after each was carried out."""
-
-    def settled(self, event: Event, refused: Refused | None) -> None:
-        """The event was carried out, or refused: its files may go."""
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether a file lies there that may not be whole yet."""
-
-    @property
-    def stop_wanted(self) -> bool:
-        """Whether somebody asked this runner to stop."""
 
 
 class Loop:
@@ -373,6 +342,16 @@ class Loop:
         return proposals
 
     # ----------------------------------------------------------------------------------------- inbox, and the end
+
+    def take_in(self) -> None:
+        """Carry out what lies in the inbox, and nothing else; with files that may not be whole yet, wait for them."""
+        try:
+            while self._look_into_inbox() or self._intake.unsettled:
+                time.sleep(POLL)
+            self._store.sync()
+        finally:
+            if self._syncer is not None:
+                self._syncer.close()
 
     def _look_into_inbox(self) -> bool:
         now = time.monotonic()

@@ -39,6 +39,7 @@ from runner.store.mounts import doubts
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
 from runner.workers.local import LocalExecutor
+from runner.workers.port import Nobody
 from runner.workers.port import Settings as WorkerSettings
 
 
@@ -84,9 +85,7 @@ class Session:
         self._root = root
         self._options = options
         self._runs = Runs(store)
-        self._left = (
-            self._runs.unfinished()
-        )  # all are looked at, before anything is moved: none may be of a newer version
+        self._left = self._runs.unfinished()  # before anything is moved: a run record may be of a newer version
         taken_over = (module for run in self._left for module in recorded(run).modules)
         self._modules = tuple(dict.fromkeys((*modules, *taken_over)))
         self._catalog = Catalog(self._modules, root)
@@ -118,6 +117,22 @@ class Session:
         if not record.admitted:
             return self._begin(record, Ask(target=record.target, arguments=record.arguments), found)
         return self._work(record, None, found)
+
+    def take_in(self) -> None:
+        """Carry out what lies in inbox/, and start nothing."""
+        recovered, _ = rebuild(self._store, self._catalog)
+        newest = self._runs.newest()
+        self._store.run = newest.id if newest is not None else ""
+        engine = Engine(resuming=True)
+        recorder = Recorder(Journal(self._store, self._store.run or new_run_id((), time.time())))
+        handed = Handed(self._store, self._catalog, engine)
+        run, now = self._store.run, time.time()
+        loop = Loop(engine, self._store, Nobody(), self._catalog, handed, [recorder], run=run, started=now)
+        try:
+            loop.do(recovered)
+            loop.take_in()
+        finally:
+            recorder.close()
 
     def _anything_left(self) -> bool:
         statuses = self._store.scan().values()

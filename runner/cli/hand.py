@@ -39,15 +39,16 @@ def submit(project: Project, /, target: str | None, arguments: tuple[str, ...], 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID ...]")
 @click.option("--failed", is_flag=True, help="All failed jobs.")
+@click.option("--wait", is_flag=True, help="Return when it has been carried out: without a live runner, at once.")
 @click.pass_obj
-def retry(project: Project, /, ids: tuple[str, ...], failed: bool) -> None:
+def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -> None:
     """Try jobs again: failed, blocked or cancelled ones, and those that wait for a retry time.
 
     A live runner takes them up at once, otherwise the next `run` or `resume`. Ids may be cut to a unique prefix.
     """
     if not ids and not failed:
         raise click.UsageError("Name jobs, or say --failed.")
-    for id, said in api.retry(ids, failed=failed, state=project.state, root=project.root):
+    for id, said in api.retry(ids, failed=failed, wait=wait, state=project.state, root=project.root):
         click.echo(f"{id}\t{said}")
 
 

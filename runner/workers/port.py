@@ -69,3 +69,25 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End the workers at once, whatever they are at, and wait until they are gone. May be called twice."""
+
+
+class Nobody:
+    """An Executor without workers, for when the state is put in order and nothing is to be started."""
+
+    def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
+        raise AssertionError("there is nobody to run anything")
+
+    def free(self) -> int:
+        return 0
+
+    def wait(self, timeout: float | None) -> list[Outcome]:
+        return []
+
+    def watch(self, fd: int) -> None:
+        pass
+
+    def unbegun(self) -> tuple[str, ...]:
+        return ()
+
+    def close(self) -> None:
+        pass

@@ -152,6 +152,18 @@ def test_a_killed_runner_leaves_no_lock(project: Project) -> None:
     resumed_to_the_end(project)
 
 
+def test_retry_and_wait(project: Project) -> None:
+    """Without a live runner it is carried out at once, and nothing is started."""
+    project.module("sleeper", SLEEPER.replace("time.sleep(self.seconds)", "Path('cure').read_text()"))
+    assert project.runner("run", FLOW, "count=2", *QUICK).code == 1
+    retried = project.runner("retry", "--failed", "--wait")
+    assert retried.code == 0, retried.err
+    assert project.counts() == {"pending": 2}
+    (project.root / "cure").write_text("now")
+    assert project.runner("resume", *QUICK).code == 0
+    assert project.counts() == {"done": 2}
+
+
 def test_retry_failed(project: Project) -> None:
     project.module("sleeper", SLEEPER.replace("time.sleep(self.seconds)", "Path('cure').read_text()"))
     assert project.runner("run", FLOW, "count=2", *QUICK).code == 1
