@@ -7,7 +7,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from runner.batch import propose
 from runner.catalog import Catalog
@@ -34,7 +34,7 @@ class Inline:
     """An Executor whose orders are carried out by `wait`, in this process; `held` ones are not, until let go."""
 
     def __init__(self, settings: Settings, places: int = 4) -> None:
-        self._bench = Bench(settings)
+        self.bench = Bench(settings)
         self.places = places
         self.orders: dict[str, Order] = {}
         self.begun: list[str] = []
@@ -74,7 +74,7 @@ class Inline:
         return outcomes
 
     def _perform(self, order: Order) -> Reply:
-        return perform(order, self._bench)
+        return perform(order, self.bench)
 
     def watch(self, fd: int) -> None:
         self._watched.append(fd)
@@ -93,6 +93,16 @@ class Inline:
 class Rig:
     """Store, rule book, inbox and loop of one run, in the working directory."""
 
+    made: ClassVar[list[Rig]] = []
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close what the rigs of a test hold open."""
+        for rig in cls.made:
+            rig.store.close()
+            rig.executor.bench.close()
+        cls.made.clear()
+
     def __init__(
         self,
         *,
@@ -105,6 +115,7 @@ class Rig:
         overrides: Sequence[Override] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.made.append(self)
         self.root = Path.cwd()
         self.store = FolderStore("state", durability=durability, files=files, root=self.root, clock=clock)
         self.store.run = run

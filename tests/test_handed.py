@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ TASKS = "tests.workers.tasks"
 
 
 @pytest.fixture(autouse=True)
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.chdir(tmp_path)
     tasks.ACTIONS["nothing"] = lambda task: None
-    return Rig()
+    yield Rig()
+    Rig.close_all()
 
 
 def drop(name: str, task: str = "Noop", /, **params: Any) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ from tests.workers.tasks import Act, Copied, Finder, Gather, Hasty, Noop, Once, 
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     tasks.ACTIONS["write"] = lambda task: task.output.write_text("text")
     tasks.ACTIONS["fail"] = lambda task: 1 / 0
     tasks.ACTIONS["nothing"] = lambda task: None
-    return tmp_path
+    yield tmp_path
+    Rig.close_all()
 
 
 def lost(begun: tuple[str, ...], waiting: tuple[str, ...] = (), outcome: str = "died") -> WorkerLost:

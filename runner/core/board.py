@@ -90,8 +90,14 @@ class Board:
         self._settling = True
         try:
             while self._settled:
-                for id in self.forest.settle(self._settled.popleft()):
-                    self.release(self.ledger[id])
+                id = self._settled.popleft()
+                released, too_early = self.forest.settle(id)
+                for each in released:
+                    waiting = self.ledger.node(each)
+                    if waiting is not None:
+                        self.release(waiting)
+                for reader in self.ledger.readers(id) if too_early else ():
+                    self.release(reader)
         finally:
             self._settling = False
 
@@ -108,7 +114,7 @@ class Board:
             self.release(self.ledger[id])
 
     def release(self, node: Node) -> None:
-        """All it came after are settled, as far as the forest knows: look at the facts."""
+        """All it came after may be settled: look at the facts."""
         if node.phase is not Phase.WAITING:
             return
         if any(self.ledger.is_open(id) for id in node.after):

@@ -4,9 +4,12 @@ A prepared sorter cannot grow, so each batch of jobs gets a sorter of its own. A
 waits for appears in the new sorter as a node without predecessors, and is told `done()` in every sorter that holds it.
 Only the sorters that a settled job touches are visited: a loop over all active ones is quadratic. A job that settles
 without success is told `done()` as well: who is released finds out there what became of those it waited for. So no
-sorter stays active for ever, and none needs cleaning up: one that nobody holds any more is garbage. A job that is
-planted again, before it was released or after, is released by its newest sorter alone: what it waits for now is what
-counts, and waiting for what it waited for before might even be a cycle.
+sorter stays active for ever, and none needs cleaning up: one that nobody holds any more is garbage.
+
+A sorter does not let a job be done before it has let it out. That happens to a job that is cancelled while it waits, or
+that waits for others by now than this sorter was told; who waits for it here would wait for ever. So `settle` tells of
+it, and whoever keeps the facts looks at those that come after the job. For the same reason a job may be released by an
+old sorter while a newer one holds it back: to be released is to be looked at, and no more.
 
 The forest knows ids and edges, not statuses; it must not decide anything.
 """
@@ -26,8 +29,6 @@ class Forest:
 
     def __init__(self) -> None:
         self._holders: dict[str, Sorter | list[Sorter]] = {}
-        self._newest: dict[str, Sorter] = {}  # for those that were planted more than once
-        self._early: dict[str, list[Sorter]] = {}
         self.visits = 0
 
     def plant(self, waits: Mapping[str, Collection[str]]) -> list[str]:
@@ -40,7 +41,6 @@ class Forest:
         for id in waits:
             if id in holders:
                 self._hold(id, sorter)
-                self._newest[id] = sorter
             else:
                 holders[id] = sorter
         self.visits += 1
@@ -52,16 +52,24 @@ class Forest:
                 self._hold(id, sorter)
         return released
 
-    def settle(self, id: str) -> list[str]:
-        """The job is through, with or without success. Returns the jobs that wait for nothing any more."""
-        held = self._holders.pop(id, None)
-        if held is None:
-            return []
-        self._newest.pop(id, None)
+    def settle(self, id: str) -> tuple[list[str], bool]:
+        """The job is through, with or without success.
+
+        Returns the jobs that wait for nothing any more, and whether a sorter had not let this one out yet, so that
+        those behind it there will not be released.
+        """
+        held = self._holders.pop(id, ())
         released: list[str] = []
-        for sorter in held if isinstance(held, list) else (held,):
-            self._done(sorter, id, released)
-        return released
+        too_early = False
+        for sorter in held if isinstance(held, list | tuple) else (held,):
+            self.visits += 1
+            try:
+                sorter.done(id)
+            except ValueError:
+                too_early = True
+            else:
+                released += sorter.get_ready()
+        return released, too_early
 
     def _hold(self, id: str, sorter: Sorter) -> None:
         held = self._holders.get(id)
@@ -71,26 +79,6 @@ class Forest:
             held.append(sorter)
         else:
             self._holders[id] = [held, sorter]
-
-    def _done(self, sorter: Sorter, id: str, released: list[str]) -> None:
-        finished = [id]
-        while finished:
-            id = finished.pop()
-            self.visits += 1
-            try:
-                sorter.done(id)
-            except ValueError:  # settled (cancelled, say) before this sorter let it out: remember to tell it then
-                self._early.setdefault(id, []).append(sorter)
-                continue
-            for node in sorter.get_ready():
-                early = self._early.get(node)
-                if early is not None and sorter in early:
-                    early.remove(sorter)
-                    if not early:
-                        del self._early[node]
-                    finished.append(node)
-                elif self._newest.get(node, sorter) is sorter:
-                    released.append(node)
 
 
 def prepared(waits: Mapping[str, Collection[str]]) -> Sorter:

@@ -58,6 +58,11 @@ class Bench:
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")
 
+    def close(self) -> None:
+        """Close the folders; the bench cannot be used any more."""
+        os.close(self._root)
+        os.close(self._tmp)
+
     def recover(self) -> None:
         """After user code: it may have forked, and it may have gone to another folder."""
         if os.getpid() != self._pid:

@@ -59,12 +59,11 @@ class ForkServer:
         self._control = ours
         self.died: dict[int, int] = {}
         self.gone = False
-        spec = {"fd": theirs.fileno(), "root": root, "preload": preload, "path": sys.path}
+        spec = {"root": root, "preload": preload, "path": sys.path}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, msgspec.json.encode(spec).decode()],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=theirs.fileno(),  # a number of its own may be a large one, which select() does not take
                 start_new_session=True,
             )
 
@@ -124,12 +123,14 @@ class ForkServer:
         return answer
 
 
-def main(fd: int, root: str, preload: list[str]) -> None:
-    """The process itself; `preload`: modules to import first."""
+def main(root: str, preload: list[str]) -> None:
+    """The process itself. Its standard input is the control socket; `preload`: modules to import first."""
+    control = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what a module or a task prints past `sys.stdout` must not mix with what the runner prints
-    control = socket.socket(fileno=fd)
-    control.set_inheritable(False)
     os.chdir(root)
     if root not in sys.path:
         sys.path.insert(0, root)

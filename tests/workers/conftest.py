@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from tests.workers.support import Yard
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     """A project in a temporary folder, which is the working directory."""
     monkeypatch.chdir(tmp_path)
-    return Yard(tmp_path)
+    yard = Yard(tmp_path)
+    yield yard
+    yard.close()

@@ -84,12 +84,18 @@ class Yard:
     # ------------------------------------------------------------------------------------- attempts in this process
 
     def perform(self, task: Task | JobFile, *, ask: bool = False, **settings: Any) -> Reply:
-        if settings or self._bench is None:
-            bench = Bench(self.settings(**settings))
-            if settings:
-                return perform(self.order(task, ask=ask), bench)
-            self._bench = bench
-        return perform(self.order(task, ask=ask), self._bench)
+        if not settings:
+            self._bench = self._bench or Bench(self.settings())
+            return perform(self.order(task, ask=ask), self._bench)
+        bench = Bench(self.settings(**settings))
+        try:
+            return perform(self.order(task, ask=ask), bench)
+        finally:
+            bench.close()
+
+    def close(self) -> None:
+        if self._bench is not None:
+            self._bench.close()
 
     def act(self, action: Callable[[Any], Any], *, kind: type[tasks.Act] = tasks.Act, **fields: Any) -> Reply:
         """One attempt at an Act that does this."""

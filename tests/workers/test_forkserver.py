@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -123,6 +124,24 @@ def test_no_worker_holds_the_stream_of_another(server: ForkServer, settings: str
     assert list(first.frames.read()) == []
     assert first.frames.eof
     assert alive(second.pid)
+
+
+def test_a_program_that_has_very_many_files_open_can_have_workers_too(yard: Yard, settings: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("needs a limit of 2048 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        server = ForkServer(str(yard.root), ())
+        try:
+            assert Line(server, settings).ask(yard, 1) == 1
+        finally:
+            server.close()
+    finally:
+        for fd in many:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_module_that_cannot_be_preloaded_is_the_job_s_trouble_and_not_the_server_s(yard: Yard, settings: str) -> None:

@@ -81,7 +81,7 @@ def test_when_the_scheduler_is_killed_its_workers_are_gone_within_a_second(
 ) -> None:
     process = scheduler(start, tasks, workers=2, threads=threads)
     for name in ready:
-        wait_for(f"{name} is there", Path(name).exists)
+        pid_in(Path(name))
     pids = workers()
     process.send_signal(signal.SIGKILL)
     process.wait()
