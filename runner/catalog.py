@@ -137,11 +137,11 @@ class Catalog:
             task = decode(kind.cls, job.params, self.root)
             recorded = self._recorded(kind, record)
             observed = self._observed(kind, task, job, record)
+            due = None if same_run else self._due(task, job, started)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
         except (RunnerError, TypeError) as error:
             return Judged(id=job.id, reason=str(error))
-        due = None if same_run else self._due(task, job, started)
         reason = reason_to_run(recorded, observed, due)
         if reason is not None:
             return Judged(id=job.id, reason=reason)

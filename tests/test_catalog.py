@@ -278,7 +278,8 @@ def test_a_done_job_whose_class_is_gone_is_left_as_it_is(catalog: Catalog) -> No
 def test_a_record_of_another_s_making_is_due_and_breaks_nothing(catalog: Catalog) -> None:
     job = made(Write("a.txt"))
     assert judged(catalog, replace(job, result=None)).reason == "it has no record of a success"
-    for result in ({}, {"run": None}, {"outputs": {"a.txt": None}}, {"inputs": {"x": None}, "version": 1}):
+    odd = {"checked_at": "2026-11-21t02:00:00z", "version": 1, "params": {"output": "a.txt", "text": "text\n"}}
+    for result in ({}, {"run": None}, {"outputs": {"a.txt": None}}, {"inputs": {"x": None}, "version": 1}, odd):
         assert judged(catalog, replace(job, result=result)).reason is not None, result
 
 

@@ -98,6 +98,11 @@ class Wish(Struct, frozen=True):
         return {"inputs": list(self.kind.inputs), "outputs": list(self.kind.outputs), "variant": self.variant}
 
 
+def kind(path: str, *inputs: str, **more: Any) -> Kind:
+    """The task that makes `path`, and perhaps `also`, from `inputs`."""
+    return Kind(outputs=(path, *more.pop("also", ())), inputs=inputs, **more)
+
+
 Edges = Mapping[str, Iterable[str]]
 
 
@@ -124,7 +129,7 @@ class World:
         self.crash_in: int | None = None
         self.torn = False  # the crash comes within a move: the new content is there, in the old folder
         self.unadmitted: list[Proposal] | None = None  # roots, as long as the run's record does not name them
-        self.inbox: list[list[Wish | JobFile]] = []  # what was handed in, and is not settled yet
+        self.inbox: list[list[Wish | Kind | JobFile]] = []  # what was handed in, and is not settled yet
         self.launches: Counter[str] = Counter()  # that were to run the job
         self.crashes = 0
         self._begin_run()
@@ -147,7 +152,7 @@ class World:
         self.walks: deque[Walk] = deque()
         self.expirable: set[str] = set()
 
-    def start(self, wishes: Sequence[Wish], edges: Edges | None = None, due: Iterable[str] = ()) -> None:
+    def start(self, wishes: Sequence[Wish | Kind], edges: Edges | None = None, due: Iterable[str] = ()) -> None:
         """The runner was gone in any case; a new run."""
         self._begin_run()
         self.due = set(due)
@@ -209,12 +214,12 @@ class World:
     # ------------------------------------------------------------------------------------------------------- proposals
 
     def propose(
-        self, wishes: Sequence[Wish], edges: Edges | None = None, *, found_by: str | None = None, depth: int = 0
+        self, wanted: Sequence[Wish | Kind], edges: Edges | None = None, *, found_by: str | None = None, depth: int = 0
     ) -> list[Proposal]:
         """A batch, as `runner.batch.propose` makes it: no path has two makers, upstream first."""
         chosen: dict[str, Wish] = {}
         makers: dict[str, str] = {}
-        for wish in wishes:
+        for wish in (item if isinstance(item, Wish) else Wish(item) for item in wanted):
             if not any(path in makers for path in wish.kind.outputs):
                 makers.update(dict.fromkeys(wish.kind.outputs, wish.kind.id))
                 chosen[wish.kind.id] = wish
@@ -272,7 +277,7 @@ class World:
             )
         return proposals
 
-    def submit(self, wishes: Sequence[Wish], edges: Edges | None = None) -> Refused | None:
+    def submit(self, wishes: Sequence[Wish | Kind], edges: Edges | None = None) -> Refused | None:
         """Roots of the run."""
         return self._submit_roots(self.propose(wishes, edges))
 
@@ -284,12 +289,12 @@ class World:
             self.roots += [proposal.id for proposal in batch if proposal.id not in self.roots]
         return refused
 
-    def hand_in(self, handed: list[Wish | JobFile], edges: Edges | None = None) -> Refused | None:
+    def hand_in(self, handed: list[Wish | Kind | JobFile], edges: Edges | None = None) -> Refused | None:
         """Files in inbox/: new wishes, and jobs that were moved there from a status folder."""
         self.inbox.append(handed)
         files = {item.id: item for item in handed if isinstance(item, JobFile)}
         wishes = [
-            item if isinstance(item, Wish) else Wish(self.kinds[item.id], item.params["variant"]) for item in handed
+            Wish(self.kinds[item.id], item.params["variant"]) if isinstance(item, JobFile) else item for item in handed
         ]
         batch, returned = [], set()
         for proposal in self.propose(wishes, edges):
@@ -411,14 +416,16 @@ class World:
         self.now += seconds
         self.do(Ticked())
 
-    def work(self, id: str, outcome: str = "same", found: Sequence[Wish] = (), edges: Edges | None = None) -> None:
+    def work(
+        self, id: str, outcome: str = "same", found: Sequence[Wish | Kind] = (), edges: Edges | None = None
+    ) -> None:
         """A worker answers: same, changed, absent, failed, later or hopeless. Its result is not committed yet."""
         launch, job = self.working.pop(id)
         event = self._ask(job, outcome, found, edges) if launch.ask else self._run(job, outcome, found, edges)
         self.group.append(event)
         self.do(Returned(id))
 
-    def _ask(self, job: JobFile, outcome: str, found: Sequence[Wish], edges: Edges | None) -> Event:
+    def _ask(self, job: JobFile, outcome: str, found: Sequence[Wish | Kind], edges: Edges | None) -> Event:
         if outcome in ("failed", "hopeless"):
             self.expirable.add(job.id)
             return Asked(id=job.id, children=[], error="it could not tell")
@@ -426,7 +433,7 @@ class World:
         self.expirable.add(job.id)  # it may be refused
         return Asked(id=job.id, children=again)
 
-    def _children(self, job: JobFile, found: Sequence[Wish], edges: Edges | None) -> list[Proposal]:
+    def _children(self, job: JobFile, found: Sequence[Wish | Kind], edges: Edges | None) -> list[Proposal]:
         children = self.propose(found, edges, found_by=job.id, depth=job.depth + 1)
         return [
             replace(child, staged=self.store.stage(child.id, codec.encode(codec.new_file(child, child.after))))
@@ -435,7 +442,7 @@ class World:
             for child in children
         ]
 
-    def _run(self, job: JobFile, outcome: str, found: Sequence[Wish], edges: Edges | None) -> Event:
+    def _run(self, job: JobFile, outcome: str, found: Sequence[Wish | Kind], edges: Edges | None) -> Event:
         kind, outputs = self.kinds[job.id], self.store.outputs
         gone = [path for path in job.params["inputs"] if path not in outputs and path not in kind.optional]
         absent = {path for path in gone if self._is_recorded_absent(job, path)}
@@ -561,6 +568,29 @@ class World:
     def retry(self, ids: Iterable[str]) -> None:
         self.do(Retried(tuple(ids)))
 
+    # ------------------------------------------------------------------------------------ a test that knows its mind
+
+    def status(self, kind: Kind) -> Status | None:
+        return self.store.find(kind.id)
+
+    def job(self, kind: Kind) -> JobFile:
+        status = self.store.find(kind.id)
+        assert status is not None
+        return self.store.read(kind.id, status)
+
+    def answer(self, kind: Kind, outcome: str = "same", found: Sequence[Wish | Kind] = ()) -> None:
+        """A worker answers, and its result is committed."""
+        self.work(kind.id, outcome, found)
+        self.commit()
+
+    def at_work(self) -> set[str]:
+        """The first outputs of the jobs that are with a worker."""
+        return {self.kinds[id].outputs[0] for id in self.working}
+
+    def moves(self, kind: Kind) -> list[Step]:
+        """What befell a job."""
+        return [told.step for told in self.story if isinstance(told, Move) and told.id == kind.id]
+
     # ------------------------------------------------------------------------------------------------------ to the end
 
     @property
@@ -568,7 +598,9 @@ class World:
         """Whether nothing is left to do."""
         return self.engine.finished and not (self.judging or self.walks or self.group or self.working)
 
-    def turn(self, outcome: str = "same", found: Sequence[Wish] | None = None, edges: Edges | None = None) -> None:
+    def turn(
+        self, outcome: str = "same", found: Sequence[Wish | Kind] | None = None, edges: Edges | None = None
+    ) -> None:
         """Whatever comes next. `found` None: the children of last time."""
         if self.judging:
             self.judge()

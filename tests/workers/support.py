@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from runner.batch import propose
 from runner.core.model import Failed, Finished, WorkerLost
@@ -62,7 +62,7 @@ class Yard:
 
     def job(self, task: Task, **changes: Any) -> JobFile:
         (proposal,) = propose([task], root=self.root)
-        return msgspec.structs.replace(codec.new_file(proposal, proposal.after), **changes)
+        return replace(codec.new_file(proposal, proposal.after), **changes)
 
     def order(self, task: Task | JobFile, **options: Any) -> Order:
         job = task if isinstance(task, JobFile) else self.job(task)
@@ -97,11 +97,11 @@ class Yard:
         if self._bench is not None:
             self._bench.close()
 
-    def act(self, action: Callable[[Any], Any], *, kind: type[tasks.Act] = tasks.Act, **fields: Any) -> Reply:
+    def act(self, action: Action, *, kind: type[tasks.Act] = tasks.Act, **fields: Any) -> Reply:
         """One attempt at an Act that does this."""
         return self.perform(self.acting(action, kind=kind, **fields))
 
-    def acting(self, action: Callable[[Any], Any], *, kind: type[tasks.Act] = tasks.Act, **fields: Any) -> JobFile:
+    def acting(self, action: Action, *, kind: type[tasks.Act] = tasks.Act, **fields: Any) -> JobFile:
         changes = {name: fields.pop(name) for name in ("after", "attempts", "result", "depth") if name in fields}
         tasks.ACTIONS["it"] = action
         return self.job(kind("it", **fields), **changes)
@@ -125,6 +125,40 @@ class Yard:
     def message(self, reply: Reply) -> str:
         """What the failure says."""
         return str(self.failed(reply)["error"]["message"])
+
+
+# --------------------------------------------------------------------------------------------- what tasks may do
+
+Action: TypeAlias = Callable[[tasks.Act], Any]
+
+
+def write(text: str = "text\n") -> Action:
+    """What a task does that writes its outputs."""
+
+    def action(task: tasks.Act) -> None:
+        for path in (*filter(None, [task.output]), *task.more):
+            path.write_text(text)
+
+    return action
+
+
+def fail(task: tasks.Act) -> None:
+    """What a task does that fails half way."""
+    for path in (*filter(None, [task.output]), *task.more):
+        path.write_text("half of it")
+    raise RuntimeError("half way")
+
+
+def earlier(job: JobFile) -> JobFile:
+    """As if its success were of an earlier run."""
+    assert job.result is not None
+    return replace(job, result={**job.result, "run": EARLIER})
+
+
+def again(yard: Yard, job: JobFile, action: Action) -> Reply:
+    """The next attempt at a job, in another run."""
+    tasks.ACTIONS["it"] = action
+    return yard.perform(earlier(job))
 
 
 # ------------------------------------------------------------------------------------------------- worker processes

@@ -1,0 +1,278 @@
+"""Workers that die, of whatever: who is named with them, who is charged, and that work goes on. Real kills."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.core.model import Failed, WorkerLost
+from runner.errors import StateError
+from runner.workers.port import Order, Reply
+from tests.workers.support import (
+    Yard,
+    alive,
+    losses,
+    only,
+    outcomes,
+    pid_in,
+    replies,
+    wait_for,
+    working,
+)
+from tests.workers.tasks import (
+    Closes,
+    Die,
+    Forks,
+    Hold,
+    LeavesChild,
+    Lists,
+    Noop,
+    Sleep,
+    Starts,
+)
+
+
+def orders(yard: Yard, *numbers: int) -> list[Order]:
+    return [yard.order(Noop(number)) for number in numbers]
+
+
+def begun(number: int) -> bool:
+    return Path(f"begun-{number}").exists()
+
+
+DEATHS = [
+    ("SIGKILL", "killed by SIGKILL"),
+    ("SIGUSR1", "killed by SIGUSR1"),
+    ("segfault", "killed by SIGSEGV"),
+    ("abort", "killed by SIGABRT"),
+    ("exit", "exited with code 3"),
+]
+
+
+@pytest.mark.parametrize(("how", "told"), DEATHS)
+def test_a_death_costs_the_job_that_was_begun_and_no_other(yard: Yard, how: str, told: str) -> None:
+    victim = yard.order(Die(how))
+    with working(yard) as executor:
+        executor.start([*orders(yard, 1), victim, *orders(yard, 2, 3)])
+        found = outcomes(executor, 2)
+        (lost,) = losses(found)
+        assert (lost.begun, len(lost.waiting), lost.outcome) == ((victim.id,), 2, "died")
+        assert lost.message == f"its worker was {told}".replace("was exited", "exited")
+        assert len(replies(found)) == 1
+        executor.start([order for order in orders(yard, 2, 3) if order.id in lost.waiting])
+        assert len(replies(outcomes(executor, 2))) == 2, "its worker was replaced"
+
+
+def test_the_other_worker_is_not_touched(yard: Yard) -> None:
+    with working(yard, 2) as executor:
+        executor.start([yard.order(Hold(1)), yard.order(Die("SIGKILL", others=1))])
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert [id.partition("-")[0] for id in lost.begun] == ["Die"]
+        Path("open").touch()
+        assert isinstance(only(executor), Reply)
+
+
+def test_sys_exit_in_a_task_is_a_failure_like_any_other(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Die("sys.exit"))])
+        reply = only(executor)
+        (pid,) = executor.pids
+        executor.start(orders(yard, 1))
+        assert isinstance(only(executor), Reply)
+        assert executor.pids == [pid], "it costs no worker"
+    assert isinstance(reply, Reply)
+    assert isinstance(reply.event, Failed)
+    assert reply.error == "SystemExit: 3"
+
+
+def test_with_threads_all_that_shared_a_worker_are_named_with_it(yard: Yard) -> None:
+    begun_ones = [yard.order(Hold(1)), yard.order(Hold(2)), yard.order(Die("SIGKILL", others=2))]
+    with working(yard, threads=3) as executor:
+        executor.start([*begun_ones, *orders(yard, 1, 2)])
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert set(lost.begun) == {order.id for order in begun_ones}
+        assert len(lost.waiting) == 2
+        assert lost.guilty == ()
+
+
+def test_a_suspect_is_alone_in_its_worker_whatever_else_is_started(yard: Yard) -> None:
+    with working(yard, 2, threads=4) as executor:
+        executor.start([yard.order(Hold(number)) for number in (1, 2, 3)])
+        suspects = [yard.order(Die("SIGKILL"), alone=True), yard.order(Sleep(9, 0.1), alone=True)]
+        executor.start([suspects[0], *orders(yard, *range(20)), suspects[1]])
+        Path("open").touch()
+        found = outcomes(executor, 25)
+        (lost,) = losses(found)
+        assert (lost.begun, lost.waiting) == ((suspects[0].id,), ())
+        assert len(replies(found)) == 24
+
+
+def test_a_single_worker_empties_itself_for_a_suspect(yard: Yard) -> None:
+    with working(yard, 1, threads=2) as executor:
+        executor.start([yard.order(Hold(1)), *orders(yard, 1)])
+        suspect = yard.order(Noop(9), alone=True)
+        executor.start([suspect])
+        assert executor.free() == 0, "it gets nothing more until it is empty"
+        wait_for("the first has begun", lambda: begun(1))
+        Path("open").touch()
+        assert suspect.id in replies(outcomes(executor, 3))
+        assert executor.free() > 0
+
+
+def test_a_child_that_holds_the_stream_does_not_hide_a_death(yard: Yard) -> None:
+    """The child has all the worker's descriptors, and a session of its own: no signal to the group reaches it."""
+    with working(yard) as executor:
+        executor.start([yard.order(LeavesChild(1, "SIGKILL", session=True)), *orders(yard, 1)])
+        lost = only(executor, 10)
+        assert isinstance(lost, WorkerLost)
+        assert lost.message == "its worker was killed by SIGKILL"
+        executor.start(orders(yard, 1))
+        assert isinstance(only(executor), Reply)
+        child = pid_in(Path("child-1"))
+        assert alive(child)
+        os.kill(child, signal.SIGKILL)
+
+
+def test_two_deaths_at_once_that_no_stream_tells_are_both_noticed(yard: Yard) -> None:
+    with working(yard, 2) as executor:
+        executor.start([yard.order(LeavesChild(number, "SIGKILL", session=True)) for number in (1, 2)])
+        assert len(losses(outcomes(executor, 2, 10))) == 2
+        for number in (1, 2):
+            os.kill(pid_in(Path(f"child-{number}")), signal.SIGKILL)
+
+
+def test_what_a_task_has_started_ends_with_its_worker(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(LeavesChild(1)), yard.order(Starts(["sleep", "60"])), yard.order(Die("SIGKILL"))])
+        outcomes(executor, 3)
+        for path in ("child-1", "program"):
+            wait_for(f"{path} is gone", lambda path=path: not alive(pid_in(Path(path))), 5)
+    with working(yard) as executor:
+        executor.start([yard.order(LeavesChild(2))])
+        only(executor)
+    wait_for("and with the end of the run", lambda: not alive(pid_in(Path("child-2"))), 5)
+
+
+def test_a_program_that_a_task_starts_gets_none_of_the_worker_s_descriptors(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Lists(1))])
+        reply = only(executor)
+    listed = (yard.written(reply.event.record).result or {})["value"]  # type: ignore[union-attr]
+    assert "socket:" not in listed
+    assert str(yard.state) not in listed
+
+
+def test_a_worker_whose_stream_ends_before_it_does_is_ended(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Closes(1))])
+        start = time.monotonic()
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert lost.outcome == "died"
+        assert time.monotonic() - start < 1.5
+        assert not alive(pid_in(Path("closed")))
+
+
+def test_a_child_that_comes_back_from_run_answers_nothing(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Forks(1)), *orders(yard, 1)])
+        found = outcomes(executor, 2)
+        assert executor.wait(0.1) == []
+        assert executor.pids == [pid_in(Path("parent"))]
+    (reply,) = [reply for id, reply in replies(found).items() if id.startswith("Forks")]
+    assert (yard.written(reply.event.record).result or {})["value"] == "parent"  # type: ignore[union-attr]
+
+
+# -------------------------------------------------------------------------------------------------- the fork server
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_when_the_fork_server_is_killed_nobody_is_charged_and_work_goes_on(yard: Yard, threads: int) -> None:
+    with working(yard, 2, threads=threads) as executor:
+        executor.start([yard.order(Hold(number)) for number in range(2 * threads)])
+        wait_for("all have begun", lambda: all(begun(number) for number in range(2 * threads)))
+        before = executor.pids
+        os.kill(executor._server._process.pid, signal.SIGKILL)
+        found = losses(outcomes(executor, 2))
+        assert {(lost.outcome, len(lost.begun), lost.guilty) for lost in found} == {("interrupted", threads, ())}
+        Path("open").touch()
+        executor.start(orders(yard, *range(10)))
+        assert len(replies(outcomes(executor, 10))) == 10
+        assert not set(before) & set(executor.pids)
+        assert not any(alive(pid) for pid in before)
+
+
+def test_the_same_where_a_child_holds_the_streams_open(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(LeavesChild(1, session=True))])
+        only(executor)
+        executor.start([yard.order(Hold(1))])
+        wait_for("it has begun", lambda: begun(1))
+        os.kill(executor._server._process.pid, signal.SIGKILL)
+        lost = only(executor, 10)
+        assert isinstance(lost, WorkerLost)
+        assert lost.outcome == "interrupted"
+        os.kill(pid_in(Path("child-1")), signal.SIGKILL)
+
+
+def test_when_it_was_killed_unnoticed_the_next_order_finds_out(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start(orders(yard, 1))
+        only(executor)
+        server = executor._server._process
+        os.kill(executor.pids[0], signal.SIGKILL)
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        executor.start(orders(yard, 2))
+        found = outcomes(executor, 1)
+        if losses(found):
+            assert losses(found)[0].outcome in ("interrupted", "died")
+            executor.start(orders(yard, 2))
+            found = outcomes(executor, 1)
+        assert len(replies(found)) == 1
+
+
+def test_a_fork_server_that_cannot_start_is_an_error_and_no_endless_loop(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    with working(yard) as executor, pytest.raises(StateError, match="no worker can be started"):
+        executor.start(orders(yard, 1))
+
+
+# --------------------------------------------------------------------------------------------------- no job's fault
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_worker_that_cannot_write_to_the_state_stops_the_run_and_charges_nobody(yard: Yard, threads: int) -> None:
+    with working(yard, threads=threads) as executor:
+        executor.start(orders(yard, 1))
+        only(executor)
+        shutil.rmtree(yard.state / "tmp")
+        executor.start(orders(yard, 2))
+        with pytest.raises(StateError, match="FileNotFoundError"):
+            only(executor)
+
+
+def test_a_worker_that_cannot_even_begin_stops_the_run_too(yard: Yard) -> None:
+    (yard.state / "locks").rmdir()
+    (yard.state / "locks").touch()
+    with working(yard) as executor:
+        executor.start(orders(yard, 1))
+        with pytest.raises(StateError, match=r"a worker cannot go on: \w+Error"):
+            only(executor)
+
+
+def test_a_job_file_that_was_damaged_on_its_way_is_told_by_name(yard: Yard) -> None:
+    order = yard.order(Noop(1))
+    with working(yard) as executor:
+        executor.start([Order(id="Noop-0123456789abcdef", job=order.job)])
+        with pytest.raises(StateError, match=r"BadJobFile.*Noop-0123456789abcdef"):
+            only(executor)
