@@ -82,6 +82,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays."""
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # a task's error may hold escape codes
         before = "\r" + " " * self._width + "\r" if self._live and self._width else ""
         self._width = 0
         self._write(f"{before}{line}\n")

@@ -1,0 +1,42 @@
+"""What a person sees while a run goes on."""
+
+from __future__ import annotations
+
+import io
+
+from runner.core.engine import Engine
+from runner.core.model import Failed, Move, Status, Step
+from runner.progress import Progress
+from runner.workers.port import Reply
+
+ID = "Page-0123456789abcdef"
+
+
+def test_a_failure_is_told_once_with_its_reason() -> None:
+    stream = io.StringIO()
+    progress = Progress("20261122T020000Z", stream=stream)
+    progress.moved(Move(ID, Status.RUNNING, Status.FAILED, Step.FAIL, record="1.json"), 0.0)
+    progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck\nmore"))
+    assert stream.getvalue() == f"failed: {ID}: ValueError: no luck\n"
+
+
+def test_what_never_ran_is_told_with_the_reason_of_its_move() -> None:
+    stream = io.StringIO()
+    Progress("r", stream=stream).moved(Move(ID, Status.PENDING, Status.FAILED, Step.FAIL, why="its class is gone"), 0.0)
+    assert stream.getvalue() == f"failed: {ID}: its class is gone\n"
+
+
+def test_escape_codes_in_an_error_are_shown_and_not_obeyed() -> None:
+    stream = io.StringIO()
+    progress = Progress("r", stream=stream)
+    progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: \x1b[2Jgone\x07"))
+    assert stream.getvalue() == f"failed: {ID}: ValueError: \\x1b[2Jgone\\x07\n"
+
+
+def test_quiet_says_nothing() -> None:
+    stream = io.StringIO()
+    progress = Progress("r", verbosity=-1, stream=stream)
+    progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
+    progress.tick(Engine(), 0.0)
+    progress.close(Engine())
+    assert stream.getvalue() == ""
