@@ -117,7 +117,8 @@ class Engine:
                 board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
             if item.spent and node.status is Status.PENDING:
                 board.move(node, Step.FAIL, why="its retries are used up")
-                board.settle(node)
+                board.forget(node.id)  # it failed before this run, which may try it again
+                self.ledger.load({node.id: node.status}, {}, ())
             elif item.problem is not None and node.status is Status.PENDING:
                 self._fail(node, item.problem)
             else:

@@ -8,7 +8,6 @@ import pytest
 
 from runner.core import policy
 from runner.core.engine import Engine
-from runner.core.ledger import output_hash
 from runner.core.model import (
     Bind,
     Cancelled,
@@ -20,7 +19,6 @@ from runner.core.model import (
     Judge,
     Launch,
     Move,
-    Need,
     Proposal,
     Recovered,
     Returned,
@@ -32,22 +30,7 @@ from runner.core.model import (
     Submitted,
 )
 from runner.errors import Conflict, CycleFound, GrowthLimit, Refused
-
-
-def id_of(path: str, name: str = "Job") -> str:
-    return f"{name}-{output_hash(path)}"
-
-
-def wish(path: str, *after: str, name: str = "Job", reads: tuple[str, ...] = (), **more: Any) -> Proposal:
-    """A proposal of the job that makes `path`; `also` are other outputs."""
-    fields: dict[str, Any] = {
-        "params": {},
-        "fingerprint": "",
-        "after": tuple(map(id_of, after)),
-        "inputs": tuple(map(Need, reads)),
-        "outputs": (path, *more.pop("also", ())),
-    }
-    return Proposal(id=id_of(path, name), task=f"jobs.x:{name}", **{**fields, **more})
+from tests.core.direct import id_of, wish
 
 
 class Rules:

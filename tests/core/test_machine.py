@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner.core.model import Limit
-from tests.core.world import RETURNABLE, Crash, Kind, Wish, World
+from tests.core.kinds import Kind, Wish
+from tests.core.world import RETURNABLE, Crash, World
 
 COUNT = 7
 LIMITS = {"one": Limit(1), "two": Limit(2), "slow": Limit(None, 0.5)}
@@ -26,7 +27,7 @@ anyone = [*range(COUNT)] * 4 + [COUNT, COUNT + 1, COUNT + 2]  # the last ones ar
 keys = st.lists(st.sampled_from(sorted(LIMITS)), max_size=2, unique=True)
 numbers = st.sampled_from(anyone)
 picks = st.integers(0, 999)
-variants = st.sampled_from([0] * 12 + [1])
+variants = st.sampled_from([0] * 7 + [1])
 batches = st.lists(st.tuples(numbers, variants), min_size=1, max_size=5)
 edges = st.lists(st.tuples(numbers, numbers), max_size=2)
 outcomes = st.sampled_from(["same"] * 5 + ["changed"] * 3 + ["failed", "later", "hopeless", "absent"])
@@ -209,7 +210,7 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=int(os.environ.get("RUNNER_TEST_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("RUNNER_TEST_EXAMPLES", "150")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

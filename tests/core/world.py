@@ -7,46 +7,34 @@ so many more commands, the engine and the workers are gone, and the store is as 
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from runner.batch import in_order
 from runner.core import policy
 from runner.core.engine import Engine
-from runner.core.ledger import Phase, output_hash
 from runner.core.model import (
     TRANSITIONS,
     Asked,
     Attempt,
-    Bind,
     Cancelled,
     Command,
     Count,
     Counted,
     Create,
-    Deliver,
-    Discard,
     Event,
-    Failed,
-    Finished,
     Judge,
     Judged,
-    Lacked,
     Launch,
-    Limit,
     Move,
     Need,
     Proposal,
     Recovered,
     Retried,
     Returned,
-    Rewish,
     Slots,
     Status,
     Step,
@@ -60,58 +48,19 @@ from runner.errors import Refused
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.memory import MemoryStore
+from tests.core.checks import check, check_end
+from tests.core.kinds import Kind, Wish, digest, fingerprint
+from tests.core.story import brief
+from tests.core.workshop import RETRIES, Workshop, failures
 
-RETRIES = 2
 RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
-TERMINAL = (Status.DONE, *RETURNABLE)
 
 
 class Crash(BaseException):
     """The runner is gone."""
 
 
-class Kind(Struct, frozen=True, kw_only=True):
-    """A task as its author wrote it. Its job makes `outputs[0]`, and perhaps more, from `inputs`."""
-
-    name: str = "Job"
-    outputs: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()  # those of the inputs that it can do without
-    limits: dict[str, Limit] = {}
-    priority: int = 0
-    all_done: bool = False
-    finds: bool = False  # it has downstream_tasks()
-
-    @property
-    def id(self) -> str:
-        return f"{self.name}-{output_hash(self.outputs[0])}"
-
-
-class Wish(Struct, frozen=True):
-    """A kind, with the one parameter that tasks have here besides their paths."""
-
-    kind: Kind
-    variant: int = 0
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {"inputs": list(self.kind.inputs), "outputs": list(self.kind.outputs), "variant": self.variant}
-
-
-def kind(path: str, *inputs: str, **more: Any) -> Kind:
-    """The task that makes `path`, and perhaps `also`, from `inputs`."""
-    return Kind(outputs=(path, *more.pop("also", ())), inputs=inputs, **more)
-
-
 Edges = Mapping[str, Iterable[str]]
-
-
-def fingerprint(params: Mapping[str, Any]) -> str:
-    return json.dumps(params, sort_keys=True)
-
-
-def digest(data: bytes) -> str:
-    return sha256(data).hexdigest()
 
 
 class World:
@@ -124,7 +73,7 @@ class World:
         self.store.outputs.update(dict.fromkeys(sources, b"0"))
         self.runs = 0
         self.created: set[str] = set()
-        self.salt: Counter[str] = Counter()
+        self.workshop = Workshop(self.store, self.kinds)
         self.story: list[Any] = []
         self.crash_in: int | None = None
         self.torn = False  # the crash comes within a move: the new content is there, in the old folder
@@ -204,12 +153,8 @@ class World:
             depth=job.depth,
             not_before=None if job.not_before is None else codec.parse_stamp(job.not_before),
             finished=finished,
-            spent=self._failures(job) > RETRIES,
+            spent=failures(job) > RETRIES,
         )
-
-    @staticmethod
-    def _failures(job: JobFile) -> int:
-        return sum(attempt["outcome"] in policy.CHARGED for attempt in job.attempts[job.retries_from :])
 
     # ------------------------------------------------------------------------------------------------------- proposals
 
@@ -404,8 +349,8 @@ class World:
         self.working[id] = (launch, job)
 
     def _count(self, id: str, attempt: Attempt) -> None:
-        failures = 1 + self._failures(self.store.read(id, Status.RUNNING))
-        self.do(Counted(id, attempt, policy.retry_at(id, failures, RETRIES, 1.0, self.now)))
+        count = 1 + failures(self.store.read(id, Status.RUNNING))
+        self.do(Counted(id, attempt, policy.retry_at(id, count, RETRIES, 1.0, self.now)))
 
     # ----------------------------------------------------------------------------------------------- the workers' part
 
@@ -421,17 +366,19 @@ class World:
     ) -> None:
         """A worker answers: same, changed, absent, failed, later or hopeless. Its result is not committed yet."""
         launch, job = self.working.pop(id)
-        event = self._ask(job, outcome, found, edges) if launch.ask else self._run(job, outcome, found, edges)
-        self.group.append(event)
+
+        def children() -> list[Proposal]:
+            return self._children(job, found, edges)
+
+        ask = self._ask if launch.ask else self.workshop.run
+        self.group.append(ask(job, outcome, children))
         self.do(Returned(id))
 
-    def _ask(self, job: JobFile, outcome: str, found: Sequence[Wish | Kind], edges: Edges | None) -> Event:
+    def _ask(self, job: JobFile, outcome: str, children: Callable[[], list[Proposal]]) -> Asked:
+        self.expirable.add(job.id)  # what it answers may be refused
         if outcome in ("failed", "hopeless"):
-            self.expirable.add(job.id)
             return Asked(id=job.id, children=[], error="it could not tell")
-        again = self._children(job, found, edges)
-        self.expirable.add(job.id)  # it may be refused
-        return Asked(id=job.id, children=again)
+        return Asked(id=job.id, children=children())
 
     def _children(self, job: JobFile, found: Sequence[Wish | Kind], edges: Edges | None) -> list[Proposal]:
         children = self.propose(found, edges, found_by=job.id, depth=job.depth + 1)
@@ -441,69 +388,6 @@ class World:
             else child
             for child in children
         ]
-
-    def _run(self, job: JobFile, outcome: str, found: Sequence[Wish | Kind], edges: Edges | None) -> Event:
-        kind, outputs = self.kinds[job.id], self.store.outputs
-        gone = [path for path in job.params["inputs"] if path not in outputs and path not in kind.optional]
-        absent = {path for path in gone if self._is_recorded_absent(job, path)}
-        if set(gone) - absent:
-            return Lacked(job.id, tuple(sorted(set(gone) - absent)))
-        if outcome in ("failed", "later", "hopeless"):
-            return self._fail(job, outcome)
-        if absent:
-            outcome = "absent"
-        if outcome == "changed":
-            self.salt[job.id] += 1
-        inputs = {path: digest(outputs[path]) for path in job.params["inputs"] if path in outputs}
-        made: dict[str, bytes | None] = dict.fromkeys(kind.outputs)
-        if outcome != "absent":
-            data = f"{job.id} {job.params['variant']} {self.salt[job.id]} {sorted(inputs.items())}"
-            made = {path: f"{path} {data}".encode() for path in kind.outputs}
-        deliver = []
-        for path, content in made.items():
-            if content is not None and outputs.get(path) != content:
-                outputs[f".{path}"] = content
-                deliver.append((f".{path}", path))
-        children = None
-        if kind.finds and outcome != "absent":
-            for staging, final in deliver:  # its children may be read from them
-                outputs[final] = outputs.pop(staging)
-            deliver = []
-            children = self._children(job, found, edges)
-        result = {
-            "run": self.store.run,
-            "version": 1,
-            "change": "absent" if outcome == "absent" else "changed",
-            "params": {"variant": job.params["variant"]},
-            "inputs": inputs,
-            "outputs": {path: c and {"bytes": len(c), "sha256": digest(c)} for path, c in made.items()},
-            "found": [child.id for child in children or ()],
-        }
-        record = replace(codec.with_attempt(job, self._note("done")), result=result)
-        return Finished(
-            id=job.id,
-            record=self.store.stage(job.id, codec.encode(record)),
-            deliver=tuple(deliver),
-            trash=tuple(path for path in made if path in outputs) if outcome == "absent" else (),
-            children=children,
-        )
-
-    def _is_recorded_absent(self, job: JobFile, path: str) -> bool:
-        records = (self.store.folders[Status.DONE].get(upstream) for upstream in job.after)
-        return any(path in r.result["outputs"] and r.result["outputs"][path] is None for r in records if r and r.result)
-
-    def _fail(self, job: JobFile, outcome: str) -> Failed:
-        if outcome == "later":
-            at, note = self.now + 5.0, self._note("later")
-        else:
-            failures = 1 + self._failures(job)
-            lasting = None if outcome == "hopeless" else policy.retry_at(job.id, failures, RETRIES, 1.0, self.now)
-            at, note = lasting, self._note("failed")
-        record = codec.with_attempt(job, note, not_before=at)
-        return Failed(id=job.id, record=self.store.stage(job.id, codec.encode(record)), retry_at=at)
-
-    def _note(self, outcome: str) -> dict[str, Any]:
-        return {"run": self.store.run, "started": codec.stamp(self.now), "seconds": 0.0, "outcome": outcome}
 
     def lose(self, begun: Sequence[str], waiting: Sequence[str], outcome: str) -> None:
         """A worker dies with these."""
@@ -650,98 +534,8 @@ class World:
 
     def check(self) -> None:
         """What holds after every step."""
-        scan = self.store.scan()
-        ledger = self.engine.ledger
-        assert len(scan) == sum(len(folder) for folder in self.store.folders.values()), "each job in one folder"
-        for id, status in scan.items():
-            expected = (status, None) if status is Status.QUARANTINE else (status,)
-            assert ledger.status(id) in expected, f"{id} is {status}, not {ledger.status(id)}\n{self.told()}"
-        handed = {item.id for batch in self.inbox for item in batch if isinstance(item, JobFile)}
-        assert self.created <= scan.keys() | handed, f"{self.created - scan.keys()} are lost\n{self.told()}"
-        nodes = list(ledger.nodes())
-        board = self.engine._board
-        assert self.engine.finished == all(node.phase is Phase.SETTLED for node in nodes), self.told()
-        assert self.engine.busy == sum(node.phase is Phase.BUSY for node in nodes), self.told()
-        uncommitted = {event.id for event in self.group}  # type: ignore[union-attr]
-        assert set(self.engine.with_workers()) == self.working.keys() | uncommitted, self.told()
-        for node in nodes:
-            assert scan.get(node.id) is node.status, self.told()
-            if node.status in (Status.PENDING, Status.BLOCKED):
-                stored = self.store.read(node.id, node.status)
-                assert stored.after == node.after, f"{node.id}: {stored.after}, {node.after}\n{self.told()}"
-            assert (node.id in board.missing) <= node.open, self.told()
-        for job in self.store.folders[Status.DONE].values():
-            assert set((job.result or {}).get("found", ())) <= scan.keys() | handed, f"{job.id}\n{self.told()}"
-        self._check_limits()
-
-    def _check_limits(self) -> None:
-        taken: Counter[str] = Counter()
-        bounds: dict[str, Limit] = {}
-        for id, (launch, _) in self.working.items():
-            if not launch.ask:
-                taken.update(self.kinds[id].limits.keys())
-                bounds |= self.kinds[id].limits
-        for key, limit in bounds.items():
-            assert limit.at_once is None or taken[key] <= limit.at_once, f"{key}\n{self.told()}"
-        for key, gate in board_gates(self.engine).items():
-            assert gate.running == taken[key], f"{key}: {gate.running} taken, {taken[key]} at work\n{self.told()}"
+        check(self)
 
     def check_end(self) -> None:
         """What holds when nothing is left to do."""
-        self.check()
-        assert self.engine.finished
-        ledger = self.engine.ledger
-        scan = self.store.scan()
-        assert {node.phase for node in ledger.nodes()} <= {Phase.SETTLED}
-        for id, status in scan.items():
-            job, kind = self.store.folders[status][id], self.kinds[id]
-            if status is Status.QUARANTINE:
-                continue
-            assert status in TERMINAL, f"{id} is {status}\n{self.told()}"
-            hopeless = [upstream for upstream in job.after if scan.get(upstream) is not Status.DONE]
-            if status is Status.BLOCKED and not kind.all_done:
-                assert hopeless, f"{id} is blocked for no reason\n{self.told()}"
-            node = ledger.node(id)
-            if status is Status.DONE and node is not None and node.proposed and not hopeless:
-                self._check_fresh(job)
-
-    def _check_fresh(self, job: JobFile) -> None:
-        """A job that this run dealt with is made from what is there now."""
-        reason = self.reason(job, tonight=False)
-        made_upstream = {path for upstream in job.after for path in self.kinds[upstream].outputs}
-        if reason is not None and (self.whole or set(job.params["inputs"]) <= made_upstream):
-            raise AssertionError(f"{job.id} is done, but {reason}\n{self.told()}")
-
-
-def board_gates(engine: Engine) -> Mapping[str, Any]:
-    return engine._board.ready._gates
-
-
-def brief(told: Any) -> str:
-    """An event or a command in a line or two."""
-    match told:
-        case str():
-            return told
-        case Submitted(batch, by_name, returned):
-            return f"Submitted by_name={by_name} returned={sorted(returned)}" + "".join(map(_proposal, batch))
-        case Recovered(statuses, unfinished):
-            after = {item.id: item.after for item in unfinished}
-            lines = (f"\n        {id} {status} {after.get(id, '')}" for id, status in statuses.items())
-            return "Recovered" + "".join(lines)
-        case Finished() | Asked():
-            return f"{type(told).__name__} {told.id}" + "".join(map(_proposal, told.children or ()))
-        case Create(proposal, after):
-            return f"    Create {proposal.id} after={after}"
-        case Move(id, source, target, step, _, _, why):
-            return f"    Move {id} {source} > {target} ({step}) {why}"
-        case Rewish(proposal, after, status):
-            return f"    Rewish {proposal.id} {status} after={after} by {proposal.found_by}"
-        case Launch() | Judge() | Walk() | Count() | Bind() | Deliver() | Discard():
-            return f"    {told}"
-    return str(told)
-
-
-def _proposal(proposal: Proposal) -> str:
-    needs = [f"{need.path}{'+' if need.exists else ''}{'?' if need.optional else ''}" for need in proposal.inputs]
-    wish = f"variant={proposal.params['variant']} after={proposal.after} needs={needs} by {proposal.found_by}"
-    return f"\n        {proposal.id} {wish}"
+        check_end(self)

@@ -1,0 +1,83 @@
+"""What must hold in a world of jobs: after every step, and when nothing is left to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from runner.core.ledger import Phase
+from runner.core.model import Limit, Status
+from runner.store.codec import JobFile
+
+if TYPE_CHECKING:
+    from tests.core.world import World
+
+TERMINAL = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
+
+
+def check(world: World) -> None:
+    """What holds after every step."""
+    scan = world.store.scan()
+    ledger = world.engine.ledger
+    assert len(scan) == sum(len(folder) for folder in world.store.folders.values()), "each job in one folder"
+    for id, status in scan.items():
+        expected = (status, None) if status is Status.QUARANTINE else (status,)
+        assert ledger.status(id) in expected, f"{id} is {status}, not {ledger.status(id)}\n{world.told()}"
+    handed = {item.id for batch in world.inbox for item in batch if isinstance(item, JobFile)}
+    assert world.created <= scan.keys() | handed, f"{world.created - scan.keys()} are lost\n{world.told()}"
+    nodes = list(ledger.nodes())
+    board = world.engine._board
+    assert world.engine.finished == all(node.phase is Phase.SETTLED for node in nodes), world.told()
+    assert world.engine.busy == sum(node.phase is Phase.BUSY for node in nodes), world.told()
+    uncommitted = {event.id for event in world.group}  # type: ignore[union-attr]
+    assert set(world.engine.with_workers()) == world.working.keys() | uncommitted, world.told()
+    for node in nodes:
+        assert scan.get(node.id) is node.status, world.told()
+        if node.status in (Status.PENDING, Status.BLOCKED):
+            stored = world.store.read(node.id, node.status)
+            assert stored.after == node.after, f"{node.id}: {stored.after}, {node.after}\n{world.told()}"
+        assert (node.id in board.missing) <= node.open, world.told()
+    for job in world.store.folders[Status.DONE].values():
+        assert set((job.result or {}).get("found", ())) <= scan.keys() | handed, f"{job.id}\n{world.told()}"
+    _check_limits(world)
+
+
+def _check_limits(world: World) -> None:
+    taken: Counter[str] = Counter()
+    bounds: dict[str, Limit] = {}
+    for id, (launch, _) in world.working.items():
+        if not launch.ask:
+            taken.update(world.kinds[id].limits.keys())
+            bounds |= world.kinds[id].limits
+    for key, limit in bounds.items():
+        assert limit.at_once is None or taken[key] <= limit.at_once, f"{key}\n{world.told()}"
+    for key, gate in world.engine._board.ready._gates.items():
+        assert gate.running == taken[key], f"{key}: {gate.running} taken, {taken[key]} at work\n{world.told()}"
+
+
+def check_end(world: World) -> None:
+    """What holds when nothing is left to do."""
+    check(world)
+    assert world.engine.finished
+    ledger = world.engine.ledger
+    scan = world.store.scan()
+    assert {node.phase for node in ledger.nodes()} <= {Phase.SETTLED}
+    for id, status in scan.items():
+        job, kind = world.store.folders[status][id], world.kinds[id]
+        if status is Status.QUARANTINE:
+            continue
+        assert status in TERMINAL, f"{id} is {status}\n{world.told()}"
+        hopeless = [upstream for upstream in job.after if scan.get(upstream) is not Status.DONE]
+        if status is Status.BLOCKED and not kind.all_done:
+            assert hopeless, f"{id} is blocked for no reason\n{world.told()}"
+        node = ledger.node(id)
+        if status is Status.DONE and node is not None and node.proposed and not hopeless:
+            _check_fresh(world, job)
+
+
+def _check_fresh(world: World, job: JobFile) -> None:
+    """A job that this run dealt with is made from what is there now."""
+    reason = world.reason(job, tonight=False)
+    made_upstream = {path for upstream in job.after for path in world.kinds[upstream].outputs}
+    if reason is not None and (world.whole or set(job.params["inputs"]) <= made_upstream):
+        raise AssertionError(f"{job.id} is done, but {reason}\n{world.told()}")
