@@ -205,7 +205,7 @@ class Admission:
 
     def _is_new(self, id: str, after: tuple[str, ...]) -> bool:
         node = self._ledger.node(id)
-        return node is None or not set(after).issubset(node.after)
+        return node is None or not node.proposed or not set(after).issubset(node.after)
 
     def check_cycles(self, after: Mapping[str, tuple[str, ...]], starts: Iterable[str] | None = None) -> None:
         """Raises CycleFound if one of `starts` (None: of all) is to wait for itself when `after` holds."""

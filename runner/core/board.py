@@ -182,11 +182,14 @@ class Board:
             self.plant(waiting)
 
     def renew(self, id: str) -> None:
-        """The job has run: who has read what it made before is judged again."""
+        """The job has run: who has read what it made before is judged again, if this run has asked for it at all.
+
+        Else a job taken over from an older flow, in which the order was another, might go round with this one for ever.
+        """
         for node in self.ledger.readers(id):
             if node.phase in (Phase.BUSY, Phase.ASKING):
                 node.rejudge = True
-            elif node.status is Status.DONE and node.phase is Phase.SETTLED:
+            elif node.proposed and node.status is Status.DONE and node.phase is Phase.SETTLED:
                 self.again(node)
                 self.look_again(self.ledger.readers(node.id))
 

@@ -21,6 +21,7 @@ from runner.core.model import (
     Stored,
     Submitted,
 )
+from runner.errors import CycleFound
 from tests.core.direct import Direct, id_of, names, wish
 from tests.core.kinds import kind
 from tests.core.world import World
@@ -343,6 +344,22 @@ class TestOpenedAgain:
         run.slots()
         run.finish("a")
         assert run.finish("b") == ["finish b", "judge b"]
+
+    @pytest.mark.parametrize("found_again", [False, True])
+    def test_two_that_come_after_each_other_in_two_flows_do_not_go_round(self, found_again: bool) -> None:
+        """`b` was taken over from a run in which it read `a`; in this one `a` reads `b`."""
+        taken = Stored(id=id_of("b"), status=Status.PENDING, after=(id_of("a"),))
+        run = Direct()
+        run.do(Recovered({taken.id: taken.status, id_of("a"): Status.DONE}, [taken]))
+        run.slots()
+        run.finish("b")
+        run.do(Submitted([wish("a", reads=("b",))]), Judged(id=id_of("a"), reason="other inputs"))
+        run.slots()
+        if found_again:
+            with pytest.raises(CycleFound):
+                run.do(Submitted([wish("b", reads=("a",))]))
+        assert run.finish("a") == ["finish a"]
+        assert run.engine.finished
 
     def test_who_read_a_source_is_judged_when_somebody_turned_up_to_make_it(self) -> None:
         world = World([A, B], sources=["a"])
