@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
     @may_crash
     def move_back_into_the_inbox(self, numbers: list[int]) -> None:
         ids = [id for status in RETURNABLE for id in self.world.store.folders[status]]
-        files = self.world.take_out({self.pick(ids, number) for number in numbers})
+        files = self.world.take_out(sorted({self.pick(ids, number) for number in numbers}))
         self.world.hand_in([*files])
 
     @rule(free=st.integers(1, 4))
