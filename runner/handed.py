@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Cancelled, Event, Proposal, Retried, Submitted
+from runner.core.model import Cancelled, Event, Proposal, Retried, Submitted, Withdrawn
 from runner.errors import CycleFound, Refused, RunnerError
 from runner.store.folders import FolderStore
 from runner.store.inbox import Entry, Inbox
@@ -48,7 +48,11 @@ class Handed:
     def collect(self) -> Iterator[Event]:
         """What was handed in since the last time. After each event `settled` must be called."""
         jobs: dict[str, tuple[list[Entry], Task]] = {}
-        for entry in self._inbox.scan(time.time()):
+        entries = self._inbox.scan(time.time())
+        withdrawn = tuple(filter(self._is_withdrawn, dict.fromkeys(entry.job.id for entry in entries if entry.job)))
+        if withdrawn:
+            yield Withdrawn(withdrawn)
+        for entry in entries:
             if entry.kind == "bad":
                 self._put_aside(entry, entry.reason)
             elif entry.kind == "command":
@@ -79,6 +83,10 @@ class Handed:
 
     # --------------------------------------------------------------------------------------------------------- inside
 
+    def _is_withdrawn(self, id: str) -> bool:
+        """Whether its file came here from its status folder, by a person's hand."""
+        return self._engine.ledger.status(id) in RETURNABLE and self._store.find(id) is None
+
     def _load(self, entry: Entry, jobs: dict[str, tuple[list[Entry], Task]]) -> None:
         job = entry.job
         assert job is not None
@@ -98,13 +106,10 @@ class Handed:
 
     def _submitted(self, proposals: list[Proposal]) -> Submitted:
         batch: list[Proposal] = []
-        returned: set[str] = set()
         for proposal in proposals:
             known = self._tasks.get(proposal.id)
             batch.append(proposal if known is None else self._with_history(known[0], proposal))
-            if self._engine.ledger.status(proposal.id) in RETURNABLE and self._store.find(proposal.id) is None:
-                returned.add(proposal.id)
-        return Submitted(batch, True, frozenset(returned))
+        return Submitted(batch, by_name=True)
 
     def _with_history(self, entries: Sequence[Entry], proposal: Proposal) -> Proposal:
         """A job that comes back keeps who found it, and what it was told to come after."""

@@ -43,6 +43,7 @@ from runner.core.model import (
     Submitted,
     Ticked,
     Walk,
+    Withdrawn,
     WorkerLost,
 )
 from runner.core.queue import Override
@@ -139,9 +140,11 @@ class Engine:
         board.look_again([node for node in nodes if node.status is Status.BLOCKED])
 
     def _submitted(self, event: Submitted) -> None:
-        for id in event.returned:
-            self._board.forget(id)
         self._intake.admit(event.batch, by_name=event.by_name)
+
+    def _withdrawn(self, event: Withdrawn) -> None:
+        for id in event.ids:
+            self._board.forget(id)
 
     def _slots(self, event: Slots) -> None:
         board, free = self._board, event.free
@@ -370,6 +373,7 @@ class Engine:
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Recovered: Engine._recovered,
     Submitted: Engine._submitted,
+    Withdrawn: Engine._withdrawn,
     Slots: Engine._slots,
     Returned: Engine._returned,
     Finished: Engine._finished,

@@ -166,7 +166,12 @@ class Submitted(Struct, frozen=True):
 
     batch: list[Proposal]
     by_name: bool = False  # a person named these: what was cancelled comes back, what failed is tried again
-    returned: frozenset[str] = frozenset()  # their files were moved back into inbox/, out of their status folder
+
+
+class Withdrawn(Struct, frozen=True):
+    """The files of these jobs were moved out of their status folder, back into inbox/."""
+
+    ids: tuple[str, ...]
 
 
 class Slots(Struct, frozen=True):
@@ -260,6 +265,7 @@ class Counted(Struct, frozen=True):
 Event: TypeAlias = (
     Recovered
     | Submitted
+    | Withdrawn
     | Slots
     | Returned
     | Finished

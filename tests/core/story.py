@@ -28,8 +28,8 @@ def brief(told: Any) -> str:
     match told:
         case str():
             return told
-        case Submitted(batch, by_name, returned):
-            return f"Submitted by_name={by_name} returned={sorted(returned)}" + "".join(map(_proposal, batch))
+        case Submitted(batch, by_name):
+            return f"Submitted by_name={by_name}" + "".join(map(_proposal, batch))
         case Recovered(statuses, unfinished):
             after = {item.id: item.after for item in unfinished}
             lines = (f"\n        {id} {status} {after.get(id, '')}" for id, status in statuses.items())

@@ -20,6 +20,7 @@ from runner.core.model import (
     Step,
     Stored,
     Submitted,
+    Withdrawn,
 )
 from runner.errors import CycleFound
 from tests.core.direct import Direct, id_of, names, wish
@@ -264,11 +265,26 @@ class TestOpenedAgain:
         run = Direct(wish("a"), wish("b", "a"))
         run.slots()
         run.fail("a")
-        returned = frozenset({id_of("a")})
-        assert names(run.do(Submitted([wish("a")], True, returned))) == ["create a", "unblock b"]
+        run.do(Withdrawn((id_of("a"),)))
+        assert names(run.do(Submitted([wish("a")], True))) == ["create a", "unblock b"]
         run.slots()
         run.finish("a")
         assert run.slots() == ["claim b", "launch b"]
+
+    def test_who_waits_for_it_hears_of_it_even_if_the_job_is_refused_then(self) -> None:
+        run = Direct()
+        stored = [
+            Stored(id=id_of("b"), status=Status.PENDING),
+            Stored(id=id_of("c"), status=Status.BLOCKED, after=(id_of("a"), id_of("b"))),
+            Stored(id=id_of("d"), status=Status.PENDING, after=(id_of("c"),)),
+        ]
+        run.do(Recovered({id_of("a"): Status.FAILED} | {item.id: item.status for item in stored}, stored))
+        assert names(run.do(Withdrawn((id_of("c"),)))) == ["block d"]
+        with pytest.raises(CycleFound):
+            run.do(Submitted([wish("c", reads=("c",))], True))
+        assert run.engine.ledger.status(id_of("c")) is None
+        assert run.engine.ledger.status(id_of("d")) is Status.BLOCKED
+        assert names(run.do(Submitted([wish("c")], True))) == ["create c", "unblock d"]
 
     def test_one_that_was_to_start_waits_again(self) -> None:
         run = Direct()

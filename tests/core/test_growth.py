@@ -34,6 +34,7 @@ from runner.core.model import (
     Status,
     Stored,
     Submitted,
+    Withdrawn,
     WorkerLost,
 )
 
@@ -116,7 +117,7 @@ class Run:
         return self.ids + self.walked + self.engine.forest.visits
 
     def submit(self, *batch: Proposal, by_name: bool = False, returned: Iterable[str] = ()) -> None:
-        self.go_on(self.do(Submitted(list(batch), by_name, frozenset(returned))))
+        self.go_on(self.do(Withdrawn(tuple(returned)), Submitted(list(batch), by_name)))
 
     def go_on(self, commands: Sequence[Command]) -> None:
         """What the engine ordered is done, and what workers and judges answer, until nothing more comes back."""

@@ -42,6 +42,7 @@ from runner.core.model import (
     Submitted,
     Ticked,
     Walk,
+    Withdrawn,
     WorkerLost,
 )
 from runner.errors import Refused
@@ -241,7 +242,10 @@ class World:
         wishes = [
             Wish(self.kinds[item.id], item.params["variant"]) if isinstance(item, JobFile) else item for item in handed
         ]
-        batch, returned = [], set()
+        for id in files:  # also one that cannot be in this batch beside the others: it has left its folder as well
+            if self.store.find(id) is None and self.engine.ledger.status(id) in RETURNABLE:
+                self.do(Withdrawn((id,)))
+        batch = []
         for proposal in self.propose(wishes, edges):
             proposal = replace(proposal, submitted=True)
             if proposal.id in files:
@@ -251,10 +255,7 @@ class World:
                 staged = self.store.stage(job.id, codec.encode(replace(job, after=after)))
                 proposal = replace(proposal, staged=staged)
             batch.append(proposal)
-        for id in files:  # also one that cannot be in this batch beside the others: it has left its folder as well
-            if self.store.find(id) is None and self.engine.ledger.status(id) in RETURNABLE:
-                returned.add(id)
-        refused = self.offer(Submitted(batch, True, frozenset(returned)))
+        refused = self.offer(Submitted(batch, by_name=True))
         self.inbox.remove(handed)
         for job in files.values():
             if self.store.find(job.id) is None:
@@ -267,21 +268,17 @@ class World:
 
     def offer(self, event: Submitted) -> Refused | None:
         """Submit; if that is refused, assert that nothing was changed."""
-        before = self._picture(event.returned)
+        before = self._picture()
         try:
             self.do(event)
         except Refused as refused:
-            assert self._picture(event.returned) == before, self.told()
+            assert self._picture() == before, self.told()
             self.story.append(f"    refused: {refused}")
             return refused
         return None
 
-    def _picture(self, without: Iterable[str]) -> Any:
-        nodes = {
-            node.id: (node.status, node.phase, node.after)
-            for node in self.engine.ledger.nodes()
-            if node.id not in without
-        }
+    def _picture(self) -> Any:
+        nodes = {node.id: (node.status, node.phase, node.after) for node in self.engine.ledger.nodes()}
         return nodes, self.store.scan(), self.engine.claimable
 
     # ------------------------------------------------------------------------------------------------- the loop's part
