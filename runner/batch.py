@@ -104,10 +104,12 @@ class Batch:
     def take(self, found: Found | None) -> None:
         """Everything that a flow or downstream_tasks() gave."""
         if isinstance(found, Mapping):
+            nodes = {id(task): self.add(task, named=True) for task in found}
             for task, upstream in found.items():
-                node = self.add(task, named=True)
+                node = nodes[id(task)]
                 for other in each_of(upstream, f" before {node.id} in the graph"):
-                    self.follow(node, self.add(other, named=False), "the graph")
+                    before = nodes.get(id(other)) or self.add(other, named=False)
+                    self.follow(node, before, "the graph")
         elif isinstance(found, Task):
             self.add(found, named=True)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from runner.core.engine import Engine
@@ -14,8 +14,8 @@ from runner.workers.port import Reply
 class Watcher(Protocol):
     """Who is told what happens: the journal, the progress display."""
 
-    def moved(self, move: Move, now: float) -> None:
-        """A job changed its status."""
+    def moved(self, moves: Sequence[Move], now: float) -> None:
+        """Jobs changed their status, in this order."""
 
     def replied(self, reply: Reply) -> None:
         """A worker answered."""

@@ -1,10 +1,10 @@
 """The shell around the engine: outcomes, time, signals and inbox in; the engine's commands carried out, in order.
 
-Theory of operation. One turn: judge a few done jobs, hand ready ones to free workers, wait for outcomes, commit them.
+Theory of operation. One turn: judge a few done jobs, wait for outcomes, commit those that are durable, let a part of a
+new batch enter, hand ready jobs to free workers; what the engine orders for all of that is carried out in one go.
 An outcome first gives its worker and its limits back, so that the next job can be claimed at once; its result is
-committed in a group with all that came meanwhile. With `--durability power` a group's staged files are synced first, in
-a thread, while the next group collects; a group is as large as one sync is long, and never waits for a timer. What the
-engine orders is on disk before its launches go out.
+committed in a group with all that came meanwhile (`groupcommit.py`). A large batch enters part by part, one in each
+turn, so that workers have something to do meanwhile. What the engine orders is on disk before its launches go out.
 
 Nothing here decides about a job: that is the engine's, and its commands are carried out as they come.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -25,13 +25,13 @@ from runner.core.model import (
     Asked,
     Bind,
     Command,
+    Continued,
     Count,
     Counted,
     Create,
     Deliver,
     Discard,
     Event,
-    Finished,
     Judge,
     Judged,
     Launch,
@@ -46,10 +46,10 @@ from runner.core.model import (
     WorkerLost,
 )
 from runner.errors import BadJobFile, Refused, RunnerError, StateError
+from runner.groupcommit import GroupCommit
 from runner.listeners import Intake, Watcher
 from runner.store.folders import FolderStore
 from runner.store.steps import StoreCommand
-from runner.syncer import Syncer
 from runner.workers import record, staging
 from runner.workers.port import Executor, Order, Outcome, Reply
 
@@ -58,12 +58,6 @@ JUDGED_AT_ONCE = 0.02
 
 SLICE = 4096
 """How many commands the store plans at a time: memory for a large batch, against one sync for each."""
-
-GROUP = 100
-"""How many results make a group worth a sync of its own, while workers have other work."""
-
-GROUP_AGE = 0.01
-"""Seconds that the first result of such a group waits at the most."""
 
 POLL = 0.25
 """Seconds between two looks into the inbox."""
@@ -97,16 +91,13 @@ class Loop:
         self._run = run
         self._started = started
         self._clock = clock
-        self._group: list[Reply] = []
-        self._group_since = 0.0
-        self._syncing: list[Reply] = []
-        self._syncer = Syncer(lambda: store.sync(self._staged())) if store.shelf.durable else None
-        if self._syncer is not None:
-            executor.watch(self._syncer.fd)
+        self._commits = GroupCommit(store, executor)
+        self._entered: Callable[[], None] | None = None
         self._judging: deque[str] = deque()
         self._walks: deque[Walk] = deque()
         self._next_poll = 0.0
         self._full = False
+        self._changed = True  # since free workers were last given what is ready
         self._deadline: float | None = None
         self.stopping = False
         self.killing = False
@@ -123,12 +114,15 @@ class Loop:
         """Leave at once; what runs goes back to pending/. Safe in a signal handler."""
         self.stopping = self.killing = True
 
-    def submit(self, batch: list[Proposal], *, by_name: bool = False) -> None:
-        """Propose jobs. Raises Refused, with nothing changed."""
-        self.do(Submitted(batch, by_name))
+    def submit(self, batch: list[Proposal], entered: Callable[[], None] | None = None) -> None:
+        """Propose the run's roots; `entered` once all of them are durable. Raises Refused, with nothing changed."""
+        self.do(Submitted(batch))
+        self._entered = entered
+        self._note_entered()
 
     def do(self, event: Event) -> None:
         """Tell the engine, and carry out what it says."""
+        self._changed = True
         self._carry_out(self._engine.handle(event, self._clock()))
 
     # ------------------------------------------------------------------------------------------------------- the turn
@@ -147,19 +141,27 @@ class Loop:
                 if not self.stopping:
                     self._look_into_inbox()
                     self._judge_some()
-                    self._fill()
-                self._receive(self._executor.wait(self._patience()))
-                self._commit()
+                self._turn(self._executor.wait(self._patience()))
                 for watcher in self._watchers:
                     watcher.tick(self._engine, self._clock())
             self._store.sync()
         finally:
-            if self._syncer is not None:
-                self._syncer.close()
+            self._commits.close()
         return self._engine.finished
 
+    def _turn(self, outcomes: list[Outcome]) -> None:
+        commands = self._receive(outcomes)
+        commands += self._commit(self._commits.take())
+        commands += self._enter_some(leisure=not outcomes)
+        if not self.stopping:
+            commands += self._fill(idle=not commands)
+        self._carry_out(commands)
+        self._note_entered()
+        self._commits.write_ahead(self._engine)
+        self._commits.start_sync(self._engine, hurry=self.stopping)
+
     def _over(self) -> bool:
-        if self._engine.busy or self._group or self._syncing:
+        if self._engine.busy or self._engine.entering or self._commits:
             return False
         if self.stopping:
             return True
@@ -172,45 +174,45 @@ class Loop:
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        if self._judging or self._walks or (self._engine.finished and not self._intake.unsettled):
+        if self._changed or self._judging or self._walks or (self._engine.finished and not self._intake.unsettled):
             return POLL if self.stopping else 0.0
-        if self._group and self._syncer is not None and not self._syncer.busy:
-            return GROUP_AGE
+        commits = self._commits.patience(self._engine)
+        if commits is not None:
+            return commits
         due = self._engine.next_time()
         if due is None or self.stopping or self._full:
             return POLL
         return min(POLL, max(0.0, due - self._clock()))
 
-    def _fill(self) -> None:
+    def _fill(self, *, idle: bool) -> list[Command]:
+        """Give ready jobs to workers that have room. `idle`: nothing else happens in this turn."""
         engine = self._engine
-        self._full = False
+        self._full = self._changed = False
         due = engine.next_time()
-        idle = not (engine.busy or self._judging or self._walks or self._group or self._syncing)
-        if engine.claimable or idle or (due is not None and due <= self._clock()):
-            free = self._executor.free()
-            self._full = free <= 0  # however much is due: an outcome comes first
-            commands = self._engine.handle(Slots(free), self._clock()) if free > 0 else []
-            if idle and not commands and not engine.finished and engine.next_time() is None:
-                raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
-            self._carry_out(commands)
+        idle &= not (engine.busy or self._judging or self._walks or self._commits or engine.entering)
+        if not (engine.claimable or idle or (due is not None and due <= self._clock())):
+            return []
+        free = self._executor.free()
+        self._full = free <= 0  # however much is due: an outcome comes first
+        commands = engine.handle(Slots(free), self._clock()) if free > 0 else []
+        if idle and not commands and not engine.finished and engine.next_time() is None:
+            raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
+        return commands
 
-    def _receive(self, outcomes: list[Outcome]) -> None:
+    def _receive(self, outcomes: list[Outcome]) -> list[Command]:
         """Free the places of what came back. Results wait for their commit; deaths are dealt with now."""
         commands: list[Command] = []
         now = self._clock()
         for outcome in outcomes:
             if isinstance(outcome, Reply):
-                if not self._group:
-                    self._group_since = time.monotonic()
-                self._group.append(outcome)
+                self._commits.gather(outcome)
                 commands += self._engine.handle(Returned(outcome.event.id), now)
             else:
                 self._sweep(outcome)
                 for id in (*outcome.begun, *outcome.waiting):
                     commands += self._engine.handle(Returned(id), now)
                 commands += self._engine.handle(outcome, now)
-        if commands:
-            self._carry_out(commands)
+        return commands
 
     def _sweep(self, lost: WorkerLost) -> None:
         """Remove what attempts that were cut short have staged, before their jobs move on."""
@@ -220,67 +222,57 @@ class Loop:
                 left[id] = self._catalog.outputs(self._store.read(id, Status.RUNNING))
         staging.sweep(left, self._store.root)
 
-    def _staged(self) -> Iterator[str]:
-        """The files to be delivered with the group that is being synced."""
-        for reply in self._syncing:
-            if isinstance(reply.event, Finished):
-                for path, _ in reply.event.deliver:
-                    yield path
-
-    def _commit(self) -> None:
-        if self._syncer is None:
-            self._syncing, self._group = self._group, []
-        elif self._syncer.busy and not self._syncer.finish():
-            return
-        self._apply()
-        if self._syncer is not None and self._group and self._is_due():
-            self._syncing, self._group = self._group, []
-            self._syncer.start()
-
-    def _is_due(self) -> bool:
-        """Whether to sync the group now. A sync costs the same for one result and for many, so it pays to gather them,
-        but never while somebody may wait for what they release.
-        """
-        if len(self._group) >= GROUP or not self._engine.claimable or self._engine.busy <= len(self._group):
-            return True
-        return self.stopping or time.monotonic() - self._group_since >= GROUP_AGE
-
-    def _apply(self) -> None:
-        """Commit the results whose files are synced."""
-        if not self._syncing:
-            return
+    def _commit(self, replies: list[Reply]) -> list[Command]:
+        """These results count: their files are synced."""
         commands: list[Command] = []
         now = self._clock()
-        for reply in self._syncing:
+        for reply in replies:
             commands += self._engine.handle(reply.event, now)
             for watcher in self._watchers:
                 watcher.replied(reply)
-        self._syncing = []
-        self._carry_out(commands)
+        return commands
+
+    def _enter_some(self, *, leisure: bool) -> list[Command]:
+        """A part of the batch that is being admitted enters: what workers can take at once, and more at leisure."""
+        engine = self._engine
+        count = min(self._commits.enterable(), engine.entering)
+        if not leisure:
+            count = min(count, self._executor.free() - engine.claimable)
+        if count <= 0:
+            return []
+        self._commits.entered(count)
+        return engine.handle(Continued(count), self._clock())
+
+    def _enter_all(self) -> None:
+        while count := self._engine.entering:
+            self.do(Continued(min(count, SLICE)))
+            self._commits.entered(count)
+        self._note_entered()
+
+    def _note_entered(self) -> None:
+        if self._entered is not None and not self._engine.entering:
+            self._store.sync()
+            entered, self._entered = self._entered, None
+            entered()
 
     # ------------------------------------------------------------------------------------------------ carrying it out
 
     def _carry_out(self, commands: list[Command]) -> None:
         """Everything that is for the disk first, in one go, then the rest: a move is on disk before its launch."""
-        for_disk: list[StoreCommand] = []
-        others: list[Launch | Judge | Walk | Count] = []
-        for command in commands:
-            if type(command) in _FOR_DISK:
-                for_disk.append(command)  # type: ignore[arg-type]
-            else:
-                others.append(command)  # type: ignore[arg-type]
+        if not commands:
+            return
+        for_disk: list[StoreCommand] = [command for command in commands if isinstance(command, _FOR_DISK)]
         for start in range(0, len(for_disk), SLICE):
             part = for_disk[start : start + SLICE]
             self._store.carry_out(part)
+            moves = [done for done in part if isinstance(done, Move)]
             now = self._clock()
-            for done in part:
-                if isinstance(done, Move):
-                    for watcher in self._watchers:
-                        watcher.moved(done, now)
-        orders = [self._order(command) for command in others if isinstance(command, Launch)]
+            for watcher in self._watchers if moves else ():
+                watcher.moved(moves, now)
+        orders = [self._order(command) for command in commands if isinstance(command, Launch)]
         if orders:
             self._executor.start(orders, self._store.take_leftovers())
-        for command in others:
+        for command in commands if len(for_disk) + len(orders) < len(commands) else ():
             match command:
                 case Judge(id):
                     self._judging.append(id)
@@ -350,12 +342,11 @@ class Loop:
                 time.sleep(POLL)
             self._store.sync()
         finally:
-            if self._syncer is not None:
-                self._syncer.close()
+            self._commits.close()
 
     def _look_into_inbox(self) -> bool:
         now = time.monotonic()
-        if now < self._next_poll:
+        if now < self._next_poll or self._engine.entering:
             return False
         self._next_poll = now + POLL
         found = False
@@ -363,6 +354,7 @@ class Loop:
             refused = None
             try:
                 self.do(event)
+                self._enter_all()
             except Refused as error:  # and nothing was changed; any other error is for the whole run
                 refused = error
             self._intake.settled(event, refused)
@@ -373,21 +365,21 @@ class Loop:
 
     def _take_back(self, ids: tuple[str, ...]) -> None:
         if ids:
-            self._receive([WorkerLost(begun=(), waiting=ids, outcome="interrupted", message="the runner stops")])
+            lost = WorkerLost(begun=(), waiting=ids, outcome="interrupted", message="the runner stops")
+            self._carry_out(self._receive([lost]))
 
     def _give_up(self) -> None:
         """End the workers now; what they had goes back to pending/, and no attempt is used up."""
         self._executor.close()
-        self._store.sync()
-        self._syncing += self._group
-        self._group = []
-        self._apply()
-        lost = self._engine.with_workers()
+        self._carry_out(self._commit(self._commits.take_all()))
+        self._enter_all()
+        begun = self._engine.with_workers()
         message = "the runner was told to leave"
-        self._receive([WorkerLost(begun=lost, waiting=(), outcome="interrupted", message=message)])
+        lost = WorkerLost(begun=begun, waiting=(), outcome="interrupted", message=message)
+        self._carry_out(self._receive([lost]))
 
 
-_FOR_DISK = frozenset({Create, Rewish, Move, Bind, Deliver, Discard})
+_FOR_DISK = (Move, Create, Rewish, Bind, Deliver, Discard)
 
 
 class _Head(Struct):

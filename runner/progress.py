@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TextIO
 
 from runner.core.engine import Engine
@@ -36,11 +37,12 @@ class Progress:
         self.changes: Counter[str] = Counter()
         self.up_to_date = 0
 
-    def moved(self, move: Move, now: float) -> None:
-        if move.target is Status.FAILED and move.record is None and self._verbosity >= 0:
-            self.say(f"failed: {move.id}{': ' + move.why if move.why else ''}")
-        elif move.step is Step.FINISH:
-            self.finished[move.id.rpartition("-")[0]] += 1
+    def moved(self, moves: Sequence[Move], now: float) -> None:
+        for move in moves:
+            if move.step is Step.FINISH:
+                self.finished[move.id.rpartition("-")[0]] += 1
+            elif move.target is Status.FAILED and move.record is None and self._verbosity >= 0:
+                self.say(f"failed: {move.id}{': ' + move.why if move.why else ''}")
 
     def replied(self, reply: Reply) -> None:
         event = reply.event

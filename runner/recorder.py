@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from runner.core.engine import Engine
@@ -30,15 +32,11 @@ class Recorder:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._second = (-1.0, "")
         self._flushed = 0.0
 
-    def moved(self, move: Move, now: float) -> None:
-        if (
-            self._second[0] != now
-        ):  # one stamp for all moves of a turn: making one costs as much as the rest of the line
-            self._second = (now, codec.stamp(now))
-        self._journal.add(Line(self._second[1], move.id, move.source, move.target, move.step, move.why))
+    def moved(self, moves: Sequence[Move], now: float) -> None:
+        at = codec.stamp(now)
+        self._journal.add([Line(at, move.id, move.source, move.target, move.step, move.why) for move in moves])
 
     def replied(self, reply: Reply) -> None:
         pass

@@ -163,6 +163,12 @@ class Session:
 
     def _work(self, record: RunFile, roots: list[Proposal] | None, found: tuple[Recovered, int]) -> Summary:
         """`roots` None: a run that was interrupted goes on, with those that its record names."""
+
+        def note_admitted() -> None:
+            nonlocal record
+            record = replace(record, admitted=codec.stamp(time.time()))
+            self._runs.write(record)
+
         recovered, damaged = found
         began = time.monotonic()
         started = codec.parse_stamp(record.start)
@@ -189,13 +195,12 @@ class Session:
             )
             with self._signals(loop), _rare_collections():
                 loop.do(recovered)
-                loop.submit(loop.known(record.roots) if roots is None else roots)
-                if roots is not None:
-                    self._store.sync()
-                    ids = [proposal.id for proposal in roots]
+                if roots is None:
+                    loop.submit(loop.known(record.roots))
+                else:
+                    record = replace(record, roots=[proposal.id for proposal in roots])
+                    loop.submit(roots, note_admitted)
                     roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
-                    record = replace(record, roots=ids, admitted=codec.stamp(time.time()))
-                    self._runs.write(record)
                 complete = loop.run()
         finally:
             executor.close()

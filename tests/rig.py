@@ -148,8 +148,8 @@ class Rig:
 
     # --------------------------------------------------------------------------------------------- as a watcher
 
-    def moved(self, move: Move, now: float) -> None:
-        self.moves.append((move.id, move.target.value))
+    def moved(self, moves: Sequence[Move], now: float) -> None:
+        self.moves += [(move.id, move.target.value) for move in moves]
 
     def replied(self, reply: Reply) -> None:
         self.replies.append(reply)

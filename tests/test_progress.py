@@ -15,14 +15,16 @@ ID = "Page-0123456789abcdef"
 def test_a_failure_is_told_once_with_its_reason() -> None:
     stream = io.StringIO()
     progress = Progress("20261122T020000Z", stream=stream)
-    progress.moved(Move(ID, Status.RUNNING, Status.FAILED, Step.FAIL, record="1.json"), 0.0)
+    progress.moved([Move(ID, Status.RUNNING, Status.FAILED, Step.FAIL, record="1.json")], 0.0)
     progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck\nmore"))
     assert stream.getvalue() == f"failed: {ID}: ValueError: no luck\n"
 
 
 def test_what_never_ran_is_told_with_the_reason_of_its_move() -> None:
     stream = io.StringIO()
-    Progress("r", stream=stream).moved(Move(ID, Status.PENDING, Status.FAILED, Step.FAIL, why="its class is gone"), 0.0)
+    Progress("r", stream=stream).moved(
+        [Move(ID, Status.PENDING, Status.FAILED, Step.FAIL, why="its class is gone")], 0.0
+    )
     assert stream.getvalue() == f"failed: {ID}: its class is gone\n"
 
 

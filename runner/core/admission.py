@@ -46,6 +46,20 @@ class Plan(Struct, frozen=True):
     superseded: dict[str, str]  # a former owner -> who makes its output now
     rebound: dict[str, tuple[str, ...]]  # a job outside the batch -> what it comes after from now on
 
+    @property
+    def divisible(self) -> bool:
+        """Whether it can be entered part by part, in its order: nobody waits for one that comes later, and nothing
+        changes for jobs outside.
+        """
+        if self.superseded or self.rebound:
+            return False
+        later = {entry.proposal.id for entry in self.admitted}
+        for entry in self.admitted:
+            if not later.isdisjoint(entry.after):
+                return False
+            later.discard(entry.proposal.id)
+        return True
+
 
 class Admission:
     """The rules of admission for one run."""
@@ -63,11 +77,18 @@ class Admission:
         ids = {proposal.id for proposal in batch}
         superseded: dict[str, str] = {}
         for proposal in batch:
-            self._find_former_owners(proposal, ids, superseded)
+            if proposal.outputs:
+                self._find_former_owners(proposal, ids, superseded)
         admitted = [self._admit(proposal, makers, superseded, by_name) for proposal in batch]
         rebound = self._rebind(makers, unmade, superseded, ids)
         self._check_batch(admitted, rebound)
         return Plan(admitted, superseded, rebound)
+
+    def anew(self, entry: Admitted, *, by_name: bool) -> Admitted:
+        """The entry of a plan that is some events old: workers may have begun and ended jobs since."""
+        if entry.fate is Fate.NEW:
+            return entry
+        return replace(entry, fate=self._fate(entry.proposal, by_name))
 
     def _admit(
         self, proposal: Proposal, makers: Mapping[str, str], superseded: Mapping[str, str], by_name: bool
@@ -78,8 +99,11 @@ class Admission:
             proposal = self._said_before(node, proposal, by_name)
             if node.fingerprint == proposal.fingerprint:
                 named = (*named, *node.after)
-        self._check_depth(proposal)
-        after = dict.fromkeys(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
+        if proposal.depth > policy.MAX_DEPTH:
+            raise GrowthLimit(self._too_deep(proposal))
+        if superseded:
+            named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
+        after = dict.fromkeys(named)
         unmade = []
         for need in proposal.inputs:
             maker = makers.get(need.path) or self._ledger.maker(need.path)
@@ -171,16 +195,14 @@ class Admission:
                 rebound[id] = after
         return rebound
 
-    def _check_depth(self, proposal: Proposal) -> None:
-        if proposal.depth <= policy.MAX_DEPTH:
-            return
+    def _too_deep(self, proposal: Proposal) -> str:
         chain = [proposal.id]
         finder = proposal.found_by
         while finder is not None and len(chain) < 8:
             chain.append(finder)
             node = self._ledger.node(finder)
             finder = node.found_by if node is not None else None
-        raise GrowthLimit(
+        return (
             f"jobs have found each other {proposal.depth} deep (the limit is {policy.MAX_DEPTH}): "
             + " <- ".join(chain)
             + (" <- ..." if finder else "")

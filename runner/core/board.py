@@ -120,7 +120,7 @@ class Board:
         if any(self.ledger.is_open(id) for id in node.after):
             self.plant([node])
             return
-        hopeless = None if node.all_done else self.ledger.hopeless(node.after)
+        hopeless = None if node.all_done else self.ledger.hopeless(node)
         if node.status is Status.DONE:
             if hopeless is not None:  # done jobs stay done when an upstream job fails tonight
                 self.settle(node)
@@ -165,7 +165,7 @@ class Board:
         while queue:
             node = queue.popleft()
             if node.status is Status.BLOCKED:
-                if not node.all_done and self.ledger.hopeless(node.after) is not None:
+                if not node.all_done and self.ledger.hopeless(node) is not None:
                     continue
                 self.unblock(node)
                 queue.extend(self.ledger.readers(node.id))

@@ -4,12 +4,15 @@ The commands of one event are carried out in the order given, before those of th
 their parent is moved, a move is on disk before its job is launched. What happens to a job once all it waits for is
 settled is told in `board.py`; what happens to a proposal in `admission.py`.
 
+A large batch enters the board in parts, so that workers need not wait for its end: the rest follows as the shell says
+`Continued`. Jobs begin, end and are judged meanwhile; what proposes others, or adds an edge, has to wait.
+
 It must not read a clock, a disk or chance: `now` is passed in. Only `Submitted` may raise (Refused, nothing changed).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +26,10 @@ from runner.core.model import (
     Cancelled,
     Change,
     Command,
+    Continued,
     Count,
     Counted,
+    Create,
     Deliver,
     Discard,
     Event,
@@ -54,11 +59,12 @@ _IDLE = (Phase.WAITING, Phase.HELD, Phase.SETTLED)
 
 
 class Engine:
-    """One run over one state. `handle` is the only way in."""
+    """One run over one state. `handle` is the only way in. `part`: how many jobs of a batch enter in one go."""
 
-    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = ()) -> None:
+    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = (), part: int = 64) -> None:
         self._board = Board(overrides)
-        self._intake = Intake(self._board, resuming=resuming)
+        self._intake = Intake(self._board, resuming=resuming, part=part)
+        self._deferred: deque[Event] = deque()
         self.ledger = self._board.ledger
         self.forest = self._board.forest
 
@@ -66,7 +72,10 @@ class Engine:
         """What is to be done about `event`, in order. `now` in seconds since the epoch."""
         self._board.now = now
         self._board.out = []
-        _HANDLERS[type(event)](self, event)
+        if self.entering and _adds_edges(event):
+            self._deferred.append(event)
+        else:
+            _HANDLERS[type(event)](self, event)
         return self._board.out
 
     # ------------------------------------------------------------------------------------------ what the shell asks
@@ -75,7 +84,18 @@ class Engine:
     def finished(self) -> bool:
         """Whether every job this run deals with is settled."""
         phases = self._board.phases
-        return sum(phases) == phases[Phase.SETTLED]
+        return sum(phases) == phases[Phase.SETTLED] and not self.entering
+
+    @property
+    def entering(self) -> int:
+        """How many jobs of a batch that is being admitted are still to enter. `Submitted` and `Withdrawn` must wait."""
+        return self._intake.remaining
+
+    def upcoming(self, start: int, stop: int) -> list[Create]:
+        """What `Continued` is going to create, so that it can be written ahead: of the jobs of that batch that are
+        still to enter, those from the `start`-th to before the `stop`-th.
+        """
+        return self._intake.upcoming(start, stop)
 
     @property
     def busy(self) -> int:
@@ -140,11 +160,19 @@ class Engine:
         board.look_again([node for node in nodes if node.status is Status.BLOCKED])
 
     def _submitted(self, event: Submitted) -> None:
+        assert not self.entering, "one batch at a time"
         self._intake.admit(event.batch, by_name=event.by_name)
 
     def _withdrawn(self, event: Withdrawn) -> None:
+        assert not self.entering, "what was checked may not change"
         for id in event.ids:
             self._board.forget(id)
+
+    def _continued(self, event: Continued) -> None:
+        self._intake.go_on(event.count)
+        while self._deferred and not self.entering:
+            deferred = self._deferred.popleft()
+            _HANDLERS[type(deferred)](self, deferred)
 
     def _slots(self, event: Slots) -> None:
         board, free = self._board, event.free
@@ -162,7 +190,7 @@ class Engine:
                 break
             self._claim(self.ledger[claimed])
             free -= 1
-        if free > 0 and not board.out:
+        if free > 0 and not board.out and not self.entering:
             self._last_call(free)
 
     def _claim(self, node: Node) -> None:
@@ -202,15 +230,19 @@ class Engine:
             board.out.append(Deliver(event.id, event.deliver, event.trash))
         if event.children:
             try:
-                self._intake.admit(event.children)
+                self._intake.admit(event.children, lambda: self._finish(node, event.record))
             except Refused as refused:
                 staged = tuple(child.staged for child in event.children if child.staged)
                 board.out.append(Discard((event.record, *staged)))
                 self._fail(node, Attempt(outcome="published", type=type(refused).__name__, message=str(refused)))
-                return
-        board.move(node, Step.FINISH, record=event.record)
+        else:
+            self._finish(node, event.record)
+
+    def _finish(self, node: Node, record: str) -> None:
+        """Its children are there."""
+        self._board.move(node, Step.FINISH, record=record)
         self._up_to_date(node)
-        board.renew(node.id)
+        self._board.renew(node.id)
 
     def _up_to_date(self, node: Node) -> None:
         """It is done, and its children are there; unless something came up meanwhile, that is all."""
@@ -238,7 +270,7 @@ class Engine:
             self._fail(node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
             return
         lacking = [path for path in event.paths if not ledger.is_open(ledger.maker(path) or "")]
-        if (hopeless := ledger.hopeless(node.after)) is not None:
+        if (hopeless := ledger.hopeless(node)) is not None:
             board.move(node, Step.BLOCK, why=f"{hopeless} is {ledger.status(hopeless)}, {first} is not there")
             self._lost(node)
         elif lacking and node.last_call:
@@ -337,12 +369,10 @@ class Engine:
             self._expire(node, event.error)
             return
         try:
-            self._intake.admit(event.children)
+            self._intake.admit(event.children, lambda: self._up_to_date(node))
         except Refused as refused:
             self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
             self._expire(node, str(refused))
-        else:
-            self._up_to_date(node)
 
     def _expire(self, node: Node, reason: str) -> None:
         node.not_before = None
@@ -370,10 +400,16 @@ class Engine:
                 self._intake.cancel(id)
 
 
+def _adds_edges(event: Event) -> bool:
+    """Whether it may bring new jobs, or let one wait for another."""
+    return isinstance(event, Lacked) or (isinstance(event, Finished | Asked) and bool(event.children))
+
+
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Recovered: Engine._recovered,
     Submitted: Engine._submitted,
     Withdrawn: Engine._withdrawn,
+    Continued: Engine._continued,
     Slots: Engine._slots,
     Returned: Engine._returned,
     Finished: Engine._finished,

@@ -36,15 +36,13 @@ class Forest:
 
         Raises CycleFound, with nothing changed, when the batch waits for itself.
         """
-        sorter = prepared(waits)
-        holders = self._holders
-        for id in waits:
-            if id in holders:
-                self._hold(id, sorter)
-            else:
-                holders[id] = sorter
-        self.visits += 1
         released: list[str] = []
+        if not any(waits.values()):
+            return list(waits)  # nobody waits for anybody: who comes later brings a sorter along
+        sorter = prepared(waits)
+        for id in waits:
+            self._hold(id, sorter)
+        self.visits += 1
         for id in sorter.get_ready():
             if id in waits:
                 released.append(id)

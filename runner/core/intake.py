@@ -1,8 +1,14 @@
-"""How a batch of proposals comes onto the board: checked first, then all of it, or none."""
+"""How a batch of proposals comes onto the board: checked first, whole; then all of it enters, or none.
+
+A large batch enters in parts, with other events between them, so that workers need not wait for its end. What could
+make the check untrue is not let through meanwhile: see `Engine`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from runner.core import policy
 from runner.core.admission import Admission, Admitted, Fate, Plan
@@ -13,25 +19,60 @@ from runner.errors import GrowthLimit
 
 
 class Intake:
-    """Admits batches for one run, and counts them."""
+    """Admits batches for one run, and counts them. `part`: how many jobs may enter in one go."""
 
-    def __init__(self, board: Board, *, resuming: bool) -> None:
+    def __init__(self, board: Board, *, resuming: bool, part: int) -> None:
         self._board = board
         self._admission = Admission(board.ledger, resuming=resuming)
+        self._part = part
+        self._rest: deque[Admitted] = deque()
+        self._by_name = False
+        self._then: Callable[[], None] | None = None
         self.admitted = 0
 
-    def admit(self, batch: list[Proposal], *, by_name: bool = False) -> None:
-        """Take up a batch. Raises Refused (a conflict, a cycle, endless growth), with nothing changed."""
+    @property
+    def remaining(self) -> int:
+        """How many jobs of the batch under way are still to enter."""
+        return len(self._rest)
+
+    def admit(self, batch: list[Proposal], then: Callable[[], None] | None = None, *, by_name: bool = False) -> None:
+        """Take up a batch; `then`, when all of it has entered. Raises Refused (a conflict, a cycle, endless growth),
+        with nothing changed.
+        """
         if len(batch) > policy.MAX_CHILDREN:
             raise GrowthLimit(f"{len(batch):,} jobs at once (the limit is {policy.MAX_CHILDREN:,})")
         if self.admitted + len(batch) > policy.MAX_JOBS:
             raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
+        plan = self._admission.plan(batch, self._board.unmade, by_name=by_name)
+        if len(batch) > self._part and plan.divisible:
+            self._rest.extend(plan.admitted)
+            self._by_name, self._then = by_name, then
+            self.go_on(self._part)
+        else:
+            self._take_up(plan)
+            if then is not None:
+                then()
+        self.admitted += len(batch)
+
+    def go_on(self, count: int) -> None:
+        """Let the next `count` jobs of the batch enter."""
+        rest = self._rest
+        part = [self._admission.anew(rest.popleft(), by_name=self._by_name) for _ in range(min(count, len(rest)))]
+        self._take_up(Plan(part, {}, {}))
+        if not rest and self._then is not None:
+            then, self._then = self._then, None
+            then()
+
+    def upcoming(self, start: int, stop: int) -> list[Create]:
+        """The new jobs among the next to enter, from the `start`-th to before the `stop`-th."""
+        entries = islice(self._rest, start, stop)
+        return [Create(entry.proposal, entry.after) for entry in entries if entry.fate is Fate.NEW]
+
+    def _take_up(self, plan: Plan) -> None:
         board = self._board
-        plan = self._admission.plan(batch, board.unmade, by_name=by_name)
         grown = [self._node(entry) for entry in plan.admitted]
         released = board.forest.plant(board.waits(node for node in grown if node is not None))  # the last to refuse
-        self.admitted += len(batch)
-        opened = [node for node in grown if node is not None and not board.ledger.is_open(node.id)]
+        opened = [node.id for node in grown if node is not None and not board.ledger.is_open(node.id)]
         changed = self._supersede(plan)
         for entry, node in zip(plan.admitted, grown, strict=True):
             if node is None:
@@ -43,11 +84,14 @@ class Intake:
                 board.out.append(Discard((staged,)))
         changed += [self._bind(board.ledger[id], after) for id, after in plan.rebound.items()]
         for entry in plan.admitted:
-            changed += board.made(entry.proposal.outputs)
+            if entry.proposal.outputs:
+                changed += board.made(entry.proposal.outputs)
         board.settle(*map(board.ledger.__getitem__, plan.superseded))
-        for node in opened:
-            changed += (node, *board.ledger.readers(node.id))
-        board.look_again(changed)
+        for id in opened:
+            changed += board.ledger.readers(id)
+        changed += (node for node in grown if node is not None and node.status is Status.BLOCKED)
+        if changed:
+            board.look_again(changed)
         for id in released:
             board.release(board.ledger[id])
 

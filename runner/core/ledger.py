@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from hashlib import sha256
+from itertools import chain
 
 from runner.core.model import HOPELESS, Limit, Proposal, Status, Stored
 
@@ -35,6 +36,7 @@ class Node:
     __slots__ = (
         "after",
         "all_done",
+        "blocker",
         "depth",
         "fingerprint",
         "found_by",
@@ -65,6 +67,7 @@ class Node:
         self.depth = item.depth
         self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
         self.others = item.outputs[1:]  # the outputs that its id does not tell
+        self.blocker = 0  # which of those it comes after was found hopeless last: the first to look at again
         self.not_before: float | None = None
         self.proposed = False  # somebody in this run said what it is to be
         self.reached = False  # it counts for this run's exit code
@@ -110,40 +113,36 @@ class Ledger:
     """Every id with its status; nodes for those that matter now; who comes after whom; who owns which output."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Node | Status] = {}
+        self._statuses: dict[str, Status] = {}  # of those that have no node
+        self._nodes: dict[str, Node] = {}
         self._names: dict[str, None] = {}  # a set with an order
         self._owners: dict[str, str] = {}
         self._readers = Several()
+        self.node = self._nodes.get
         self.revivable: set[str] = set()
 
     def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: Iterable[str]) -> None:
         """Take over what recovery found."""
-        self._known.update(statuses)
+        self._statuses.update(statuses)
         self._names.update(dict.fromkeys(id.rpartition("-")[0] for id in statuses))
         self._owners.update(owners)
         self.revivable.update(revivable)
 
     def status(self, id: str) -> Status | None:
-        known = self._known.get(id)
-        return known.status if isinstance(known, Node) else known
-
-    def node(self, id: str) -> Node | None:
-        known = self._known.get(id)
-        return known if isinstance(known, Node) else None
+        node = self._nodes.get(id)
+        return self._statuses.get(id) if node is None else node.status
 
     def __getitem__(self, id: str) -> Node:
-        known = self._known[id]
-        if not isinstance(known, Node):
-            raise KeyError(id)
-        return known
+        return self._nodes[id]
 
     def nodes(self) -> Iterator[Node]:
-        return (known for known in self._known.values() if isinstance(known, Node))
+        return iter(self._nodes.values())
 
     def add(self, node: Node) -> None:
         """Write down a node, in place of what stood there."""
         old = self.node(node.id)
-        self._known[node.id] = node
+        self._nodes[node.id] = node
+        self._statuses.pop(node.id, None)
         self._names[node.id.rpartition("-")[0]] = None
         self.own(node, node.others)
         self._link(node.id, node.after, old.after if old is not None else ())
@@ -157,7 +156,7 @@ class Ledger:
     def come_after(self, node: Node, after: tuple[str, ...]) -> None:
         """What it comes after has changed."""
         self._link(node.id, after, node.after)
-        node.after = after
+        node.after, node.blocker = after, 0
 
     def _link(self, id: str, after: tuple[str, ...], before: Collection[str]) -> None:
         if before:
@@ -169,24 +168,31 @@ class Ledger:
     def readers(self, id: str) -> Iterator[Node]:
         """The nodes that come after a job, or did once: some of them twice."""
         for reader in self._readers.get(id):
-            known = self._known.get(reader)
-            if isinstance(known, Node):
-                yield known
+            node = self._nodes.get(reader)
+            if node is not None:
+                yield node
 
     def forget(self, id: str) -> None:
         """Its file left the status folders."""
-        self._known.pop(id, None)
+        self._nodes.pop(id, None)
+        self._statuses.pop(id, None)
 
     def is_open(self, id: str) -> bool:
-        known = self._known.get(id)
-        return isinstance(known, Node) and known.phase is not Phase.SETTLED
+        node = self._nodes.get(id)
+        return node is not None and node.phase is not Phase.SETTLED
 
-    def hopeless(self, after: Iterable[str]) -> str | None:
-        """The first of these that will not succeed: failed, blocked, cancelled, in quarantine, or nowhere."""
-        for id in after:
-            status = self.status(id)
+    def hopeless(self, node: Node) -> str | None:
+        """One that the job comes after and that will not succeed: failed, blocked, cancelled, in quarantine, nowhere.
+
+        It begins where it found one last: a job after a thousand failed ones hears of each that is tried again, and
+        must not look through all of them each time.
+        """
+        after: tuple[str, ...] = node.after
+        for index in chain(range(node.blocker, len(after)), range(node.blocker)):
+            status = self.status(after[index])
             if status is None or status in HOPELESS:
-                return id
+                node.blocker = index
+                return after[index]
         return None
 
     def owners(self, path: str) -> Iterator[str]:
@@ -197,13 +203,13 @@ class Ledger:
         digest = output_hash(path)
         for name in self._names:
             id = f"{name}-{digest}"
-            if id in self._known:
+            if id in self._nodes or id in self._statuses:
                 yield id
         owner = self._owners.get(path)
         if owner is None or owner.endswith(digest):
             return
-        known = self._known.get(owner)
-        if known is not None and (not isinstance(known, Node) or path in known.others):
+        node = self._nodes.get(owner)
+        if path in node.others if node is not None else owner in self._statuses:
             yield owner
 
     def maker(self, path: str) -> str | None:

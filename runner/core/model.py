@@ -174,6 +174,12 @@ class Withdrawn(Struct, frozen=True):
     ids: tuple[str, ...]
 
 
+class Continued(Struct, frozen=True):
+    """So many more jobs of the batch that is being admitted may be entered."""
+
+    count: int
+
+
 class Slots(Struct, frozen=True):
     """The workers can take so many more jobs."""
 
@@ -266,6 +272,7 @@ Event: TypeAlias = (
     Recovered
     | Submitted
     | Withdrawn
+    | Continued
     | Slots
     | Returned
     | Finished

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -315,7 +316,13 @@ def with_attempt(
 
 def stamp(epoch: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC: "2026-11-22T02:00:00.123456Z"."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    micros = round(epoch * 1e6)
+    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06}Z"
+
+
+@lru_cache(16)
+def _second(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat()[:-6]
 
 
 def parse_stamp(text: str) -> float:

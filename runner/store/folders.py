@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Self
 
-from runner.core.model import FLOW_ORDER, Json, Status
+from runner.core.model import FLOW_ORDER, Create, Json, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec, recovery
 from runner.store.codec import JobFile
@@ -26,7 +26,6 @@ from runner.store.steps import Steps, StoreCommand
 __all__ = ["FolderStore"]
 
 _MAX_LEFTOVERS = 2000
-_EARLY = 512  # files that are worth a sync ahead of the one that counts
 _SCANS = 4  # a reader's tries, while jobs move backward under it
 
 
@@ -103,8 +102,8 @@ class FolderStore:
         rewished = set(self._rewished)
         steps = Steps(self.shelf, rewished)
         try:
-            self._plan(steps, commands)
-            if self.shelf.durable and self.shelf.written > self.shelf.synced:
+            steps.plan(commands)
+            if self.shelf.durable and steps.needs > self.shelf.synced:
                 self.sync()
             self._rewished = rewished
             steps.perform()
@@ -117,23 +116,17 @@ class FolderStore:
             self._failure = self._failure or f"{self.path}: {error} (nothing is moved any more)"
             raise
 
-    def _plan(self, steps: Steps, commands: Sequence[StoreCommand]) -> None:
-        """Write what the commands need. Of a large batch the disk gets a part while the next one is written: the one
-        sync that counts, after all of it, then has little left to wait for.
-        """
-        if not self.shelf.durable or len(commands) < 2 * _EARLY:
-            steps.plan(commands)
-            return
-        from concurrent.futures import ThreadPoolExecutor  # costs some milliseconds that only a large batch pays for
+    def write_ahead(self, commands: Iterable[Create]) -> bool:
+        """Write the files of Creates to come, so that a `sync` in between covers them. False: there was none to write.
 
-        with ThreadPoolExecutor(1) as thread:
-            early = thread.submit(self.sync)
-            for start in range(0, len(commands), _EARLY):
-                steps.plan(commands[start : start + _EARLY])
-                if early.done():
-                    early.result()  # a sync that failed tells so only once
-                    early = thread.submit(self.sync)
-            early.result()
+        A Create that turns out to be another one is carried out as if nothing had been written.
+        """
+        written = False
+        for command in commands:
+            if command.proposal.staged is None and codec.is_id(command.proposal.id):
+                self.shelf.write_ahead(command)
+                written = True
+        return written
 
     def sync(self, staged: Iterable[str] = ()) -> None:
         """Make everything so far durable; with durability "process" nothing is done. May run beside `carry_out`.

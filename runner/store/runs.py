@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -158,10 +158,9 @@ class Journal:
         self._begun = False
         self._warned = False
 
-    def add(self, entry: Mapping[str, Json] | Struct) -> None:
-        """One line; it reaches the file with the next flush, at the latest after 64 KiB."""
-        self._encoder.encode_into(entry, self._buffer, -1)
-        self._buffer += b"\n"
+    def add(self, entries: Sequence[Mapping[str, Json] | Struct]) -> None:
+        """A line for each; they reach the file with the next flush, at the latest after 64 KiB."""
+        self._buffer += self._encoder.encode_lines(entries)
         if len(self._buffer) >= _FLUSH_BYTES:
             self.flush()
 

@@ -11,15 +11,15 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from runner.core.model import FLOW_ORDER, Status
+from runner.core.model import FLOW_ORDER, Create, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
-from runner.store.files import FOLDER_MODE, Files, tmp_name
+from runner.store.files import FOLDER_MODE, Files, tmp_name, writer_token
 
 Durability: TypeAlias = Literal["process", "power"]
 
@@ -31,6 +31,14 @@ MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter ca
 _CACHE_JOBS = 8192
 _CACHE_BYTES = 16 << 20
 _GENERATION = "generation"
+
+
+class Ahead(NamedTuple):
+    """A new job file that was written ahead."""
+
+    create: Create
+    name: str  # in tmp/
+    written: int  # the shelf's count with it
 
 
 class Shelf:
@@ -55,6 +63,8 @@ class Shelf:
         self.clock = clock
         self.written = 0  # files written to tmp/ by this object; the first `synced` of them are durable
         self.synced = 0
+        self.token = writer_token()  # what the names of our files in tmp/ begin with
+        self.ahead: dict[str, Ahead] = {}  # new job files, by id, whose Create is still to come
         self.recent: dict[str, bytes] = {}  # job files as this process just wrote them, to be read by the next claim
         self._recent_bytes = 0
         self.leftovers: list[str] = []  # names in tmp/ that hold what was replaced
@@ -148,6 +158,11 @@ class Shelf:
             self.recent[job.id] = data
             self._recent_bytes += len(data)
         return name
+
+    def write_ahead(self, create: Create) -> None:
+        """Write a new job file before its Create comes."""
+        name = self.write_job(codec.new_file(create.proposal, create.after))
+        self.ahead[create.proposal.id] = Ahead(create, name, self.written)
 
     def forget(self, id: str) -> bytes | None:
         """Drop the remembered bytes of a job, and give them."""

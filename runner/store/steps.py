@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runner.core.model import Bind, Change, Create, Deliver, Discard, Move, Rewish, Status
+from runner.core.model import Bind, Change, Create, Deliver, Discard, Move, Rewish, Status, Step
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
@@ -31,7 +31,7 @@ from runner.store.quarantine import put_aside
 from runner.store.shelf import INBOX, RETURNABLE, TMP, TRASH, Shelf
 
 StoreCommand: TypeAlias = Create | Rewish | Move | Bind | Deliver | Discard
-_Step: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+_Do: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Steps:
@@ -43,10 +43,12 @@ class Steps:
         self._rename = shelf.files.rename
         self._fds = shelf.fds
         self._tmp = shelf.fds[TMP]
-        self._steps: list[_Step] = []
+        self._steps: list[_Do] = []
         self._content: dict[str, JobFile | str] = {}  # what a job's file will hold by now: itself, or its name in tmp/
+        self._fresh: dict[str, int] = {}  # new jobs that are only going to be put into pending/: by which step
         self._where: dict[str, Status] = {}  # where a file lies on disk that so far is only going to be moved
         self._backward = False
+        self.needs = 0  # how many of the shelf's files must be durable before the first rename
 
     def plan(self, commands: Sequence[StoreCommand]) -> None:
         planners: dict[type, Callable[[Any], None]] = {
@@ -71,29 +73,46 @@ class Steps:
     # ------------------------------------------------------------------------------------------------- planning
 
     def _create(self, command: Create) -> None:
-        proposal = command.proposal
-        id = proposal.id
-        staged = proposal.staged
-        if staged is not None and command.after == proposal.after:
-            self._content[id] = staged
-            self._steps.append((self._rename, (self._tmp, staged, self._fds[Status.PENDING], f"{id}.json")))
-            return
-        if not codec.is_id(id):
+        proposal, after = command.proposal, command.after
+        id, staged = proposal.id, proposal.staged
+        ahead = self._shelf.ahead.pop(id, None) if self._shelf.ahead else None
+        if ahead is not None and ahead.create.proposal is proposal and ahead.create.after == after:
+            self._put(id, ahead.name)
+            self.needs = max(self.needs, ahead.written)
+        elif staged is not None and after == proposal.after:
+            self._put(id, staged)
+            if staged.startswith(self._shelf.token):  # else a worker wrote it, and it was synced with its group
+                self.needs = self._shelf.written
+        elif not codec.is_id(id):
             raise BadJobFile(f"{id!r} is no job id")
-        if staged is None:
-            job = codec.new_file(proposal, command.after)
+        elif staged is None:
+            self._put(id, self._shelf.write_job(codec.new_file(proposal, after)))
+            self.needs = self._shelf.written
         else:  # read, not made anew: a job that was handed in brings its history
-            job = msgspec.structs.replace(self._parse_tmp(staged, id), after=command.after)
-        self._write(job, Status.PENDING, self._rename)
-        if staged is not None:
+            job = msgspec.structs.replace(self._parse_tmp(staged, id), after=after)
+            self._write(job, Status.PENDING, self._rename)
             self._steps.append((self._unlink, (staged,)))
+
+    def _put(self, id: str, name: str) -> None:
+        """A whole file for a new job lies in tmp/."""
+        self._content[id] = name
+        self._fresh[id] = len(self._steps)
+        self._steps.append((self._rename, (self._tmp, name, self._fds[Status.PENDING], f"{id}.json")))
 
     def _move(self, command: Move) -> None:
         id, source, target = command.id, command.source, command.target
+        if (step := self._fresh.pop(id, None)) is not None and command.step is Step.CLAIM:
+            # A worker has been waiting for it: what would be two renames is one. A crash may so find it in running/
+            # while what was ordered in between is not done; that is no more than a claim that came to nothing.
+            rename, (tmp, written, _, name) = self._steps[step]
+            self._steps[step] = (rename, (tmp, written, self._fds[target], name))
+            return
         if command.change is not None or (command.record is not None and id in self._rewished):
             self._rewrite(command)
         elif command.record is not None:
             self._content[id] = command.record
+            if command.record.startswith(self._shelf.token):
+                self.needs = self._shelf.written
             self._shelf.forget(id)
             self._steps.append((self._replace, (self._tmp, command.record, self._fds[source], f"{id}.json")))
         else:
@@ -176,7 +195,9 @@ class Steps:
 
     def _write(self, job: JobFile, status: Status, put: Callable[[int, str, int, str], None]) -> None:
         self._content[job.id] = job
+        self._fresh.pop(job.id, None)
         name = self._shelf.write_job(job)
+        self.needs = self._shelf.written
         self._steps.append((put, (self._tmp, name, self._fds[status], f"{job.id}.json")))
 
     def _job(self, id: str, status: Status) -> JobFile:

@@ -42,7 +42,7 @@ from runner.task import (
 )
 from runner.workers import record
 from runner.workers.bench import Bench
-from runner.workers.capture import Log, capturing
+from runner.workers.capture import Capturing, Log
 from runner.workers.port import Order, Reply
 from runner.workers.staging import Digest, digest, is_file, remove, same, staging_path
 
@@ -99,8 +99,8 @@ class _Attempt:
     def perform(self) -> Reply:
         settings = self.bench.settings
         header = f"--- run {settings.run}, attempt {len(self.job.attempts) + 1}\n"
-        log = Log(os.path.join(settings.state, "logs"), self.job.id, header)
-        with capturing(log, alone=settings.threads == 1):
+        log = Log(self.bench.logs, self.job.id, header)
+        with Capturing(log, alone=settings.threads == 1):
             try:
                 return self._ask() if self.order.ask else self._run()
             except _Lacking as lacking:
@@ -283,7 +283,7 @@ class _Attempt:
             "checked_at": bench.checked_at,
             "change": change,
             "params": self._own_params(kind),
-            "hints": only_hints(kind, self.job.params),
+            "hints": only_hints(kind, self.job.params) if kind.hints else {},
             "inputs": inputs.digests,
             "outputs": outputs,
             "found": (last.found if last else ()) if absent else [child.id for child in children or ()],
@@ -294,7 +294,7 @@ class _Attempt:
             note["stale"] = inputs.stale
         event = Finished(
             id=self.job.id,
-            record=bench.write(replace(codec.with_attempt(self.job, note), result=msgspec.to_builtins(result))),
+            record=bench.write(replace(codec.with_attempt(self.job, note), result=result)),
             deliver=pairs,
             trash=tuple(path for path in outputs if os.path.lexists(path)) if absent else (),
             children=children,
@@ -302,6 +302,8 @@ class _Attempt:
         return Reply(event=event, seconds=seconds, change=change)
 
     def _own_params(self, kind: TaskType) -> dict[str, Json]:
+        if not kind.hints and not kind.inputs:
+            return self.job.params
         inputs = {field.name for field in kind.inputs}
         return {name: v for name, v in without_hints(kind, self.job.params).items() if name not in inputs}
 
@@ -323,8 +325,12 @@ class _Attempt:
         return [self._stage(child) for child in batch]
 
     def _stage(self, child: Proposal) -> Proposal:
-        """Write the job file of a child that is surely new and complete: one thing less for the scheduler."""
-        if child.inputs or any(os.path.lexists(self.bench.state(s, child.id)) for s in (Status.DONE, Status.PENDING)):
+        """Write the job file of a child that is complete and most likely new: one thing less for the scheduler.
+
+        Whether it is pending is not looked at: to look a name up in a folder that the scheduler is filling makes that
+        wait, and costs more than a file written in vain.
+        """
+        if child.inputs or self.bench.is_done(child.id):
             return child
         return replace(child, staged=self.bench.write(codec.new_file(child, child.after)))
 

@@ -24,11 +24,13 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.root = Path(settings.root)
+        self.logs = os.path.join(settings.state, "logs")
         self.checked_at = codec.stamp(settings.started)
         self._pid = os.getpid()
         self._kinds: dict[str, TaskType] = {}
         self._root = os.open(settings.root, _FOLDER)
         self._tmp = os.open(os.path.join(settings.state, "tmp"), _FOLDER)
+        self._done = os.open(os.path.join(settings.state, Status.DONE), _FOLDER)
 
     def write(self, job: JobFile) -> str:
         """Put a whole job file into tmp/ and return its name there."""
@@ -55,13 +57,17 @@ class Bench:
             kind = self._kinds[name] = describe(load_class(name, self.settings.modules))
         return kind
 
+    def is_done(self, id: str) -> bool:
+        """Whether there is a done job of that id."""
+        return os.access(id + ".json", os.F_OK, dir_fd=self._done)
+
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")
 
     def close(self) -> None:
         """Close the folders; the bench cannot be used any more."""
-        os.close(self._root)
-        os.close(self._tmp)
+        for folder in (self._root, self._tmp, self._done):
+            os.close(folder)
 
     def recover(self) -> None:
         """After user code: it may have forked, and it may have gone to another folder."""

@@ -13,8 +13,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -28,7 +26,7 @@ class Log:
     """The log file of one job, while an attempt of it runs."""
 
     def __init__(self, folder: str, id: str, header: str) -> None:
-        self._path = os.path.join(folder, id + ".log")
+        self._path = f"{folder}/{id}.log"
         self._header = header
         self._fd = -1
         self._written = 0
@@ -60,19 +58,24 @@ _CURRENT: ContextVar[Log | None] = ContextVar("_CURRENT", default=None)
 _only: Log | None = None
 
 
-@contextmanager
-def capturing(log: Log, *, alone: bool) -> Iterator[None]:
-    """What this context prints goes to `log`; with `alone`, all that this process prints."""
-    global _only
-    before = _CURRENT.set(log)
-    if alone:
-        _only = log
-    try:
-        yield
-    finally:
+class Capturing:
+    """For a `with`: what this context prints goes to `log`; with `alone`, all that this process prints."""
+
+    def __init__(self, log: Log, *, alone: bool) -> None:
+        self._log = log
+        self._alone = alone
+
+    def __enter__(self) -> None:
+        global _only
+        self._before = _CURRENT.set(self._log)
+        if self._alone:
+            _only = self._log
+
+    def __exit__(self, *_: object) -> None:
+        global _only
         _only = None
-        _CURRENT.reset(before)
-        log.close()
+        _CURRENT.reset(self._before)
+        self._log.close()
 
 
 def _log() -> Log | None:

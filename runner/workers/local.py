@@ -33,9 +33,6 @@ AHEAD_TIME = 0.010
 AHEAD_MOST = 32
 """How many orders may lie ready in a worker, for each of its threads."""
 
-GATHER_TIME = 0.0005
-"""Seconds that results may gather while every worker has far more to do: waking up costs more than a result does."""
-
 TRIES = 3
 """How many fork servers may end in a row without having made a worker."""
 
@@ -156,9 +153,6 @@ class LocalExecutor:
             timeout = deadline if timeout is None else min(timeout, deadline)
         count = len(self._workers)
         ready = self._selector.select(timeout)
-        if ready and self._deep():
-            time.sleep(GATHER_TIME)
-            ready = self._selector.select(0)
         for key, events in ready:
             source = key.data
             if source is None:
@@ -177,11 +171,6 @@ class LocalExecutor:
             self._replenish()
         self._start_alone()
         return outcomes
-
-    def _deep(self) -> bool:
-        """Whether every worker has so many short tasks lying ready that results may gather for a moment."""
-        enough = self._threads * AHEAD_MOST // 2
-        return bool(self._workers) and all(len(worker.orders) >= enough for worker in self._workers)
 
     def watch(self, fd: int) -> None:
         self._selector.register(fd, selectors.EVENT_READ, None)

@@ -8,6 +8,7 @@ from runner.core.engine import Engine
 from runner.core.ledger import output_hash
 from runner.core.model import (
     Command,
+    Continued,
     Event,
     Failed,
     Finished,
@@ -58,7 +59,13 @@ class Direct:
             self.do(Submitted(list(batch)))
 
     def do(self, *events: Event) -> list[Command]:
-        return [command for event in events for command in self.engine.handle(event, self.now)]
+        """What the engine says to these, and to the rest of what they propose."""
+        commands = []
+        for event in events:
+            commands += self.engine.handle(event, self.now)
+            while self.engine.entering:
+                commands += self.engine.handle(Continued(50), self.now)
+        return commands
 
     def slots(self, free: int = 9) -> list[str]:
         return names(self.do(Slots(free)))

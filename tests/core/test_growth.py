@@ -18,6 +18,7 @@ from runner.core.model import (
     Asked,
     Cancelled,
     Command,
+    Continued,
     Event,
     Failed,
     Finished,
@@ -110,6 +111,8 @@ class Run:
         before = Id.operations
         for event in events:
             commands += self.engine.handle(event, self.now)
+            while self.engine.entering:
+                commands += self.engine.handle(Continued(50), self.now)
         self.ids += Id.operations - before
         return commands
 

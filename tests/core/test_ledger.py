@@ -64,8 +64,22 @@ def test_what_was_forgotten_is_nowhere() -> None:
 def test_who_is_hopeless(status: Status | None) -> None:
     ledger = Ledger()
     ledger.load({"Job-1": Status.DONE, **({"Job-2": status} if status else {})}, {}, ())
-    found = ledger.hopeless(("Job-1", "Job-2"))
-    assert found == ("Job-2" if status is None or status in HOPELESS else None)
+    reader = node("Job-3", "Job-1", "Job-2")
+    for _ in range(2):  # the second time it begins with the one that it found
+        assert ledger.hopeless(reader) == ("Job-2" if status is None or status in HOPELESS else None)
+
+
+def test_the_hopeless_are_looked_for_where_the_last_one_was() -> None:
+    ledger = Ledger()
+    ledger.load(dict.fromkeys(("Job-1", "Job-3"), Status.FAILED) | {"Job-2": Status.DONE}, {}, ())
+    reader = node("Job-4", "Job-1", "Job-2", "Job-3")
+    assert ledger.hopeless(reader) == "Job-1"
+    ledger.load({"Job-1": Status.DONE}, {}, ())
+    assert ledger.hopeless(reader) == "Job-3"
+    ledger.load({"Job-1": Status.FAILED, "Job-3": Status.DONE}, {}, ())
+    assert ledger.hopeless(reader) == "Job-1", "once round"
+    ledger.come_after(reader, ("Job-2",))
+    assert ledger.hopeless(reader) is None
 
 
 def test_who_comes_after_a_job_is_known_before_and_after_it_is_there() -> None:

@@ -117,6 +117,12 @@ class Machine(RuleBasedStateMachine):
         files = self.world.take_out(sorted({self.pick(ids, number) for number in numbers}))
         self.world.hand_in([*files])
 
+    @precondition(lambda self: self.world.engine.entering)
+    @rule(count=st.integers(1, 3))
+    @may_crash
+    def enter_more_of_the_batch(self, count: int) -> None:
+        self.world.enter(count)
+
     @rule(free=st.integers(1, 4))
     @may_crash
     def fill(self, free: int) -> None:

@@ -22,6 +22,7 @@ from runner.core.model import (
     Attempt,
     Cancelled,
     Command,
+    Continued,
     Count,
     Counted,
     Create,
@@ -54,6 +55,7 @@ from tests.core.kinds import Kind, Wish, digest, fingerprint
 from tests.core.story import brief
 from tests.core.workshop import RETRIES, Workshop, failures
 
+PART = 2  # jobs that enter in one go, of batches of up to five
 RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
 
@@ -95,7 +97,7 @@ class World:
         self._fresh_engine(resuming=False)
 
     def _fresh_engine(self, *, resuming: bool) -> None:
-        self.engine = Engine(resuming=resuming)
+        self.engine = Engine(resuming=resuming, part=PART)
         self.working: dict[str, tuple[Launch, JobFile]] = {}
         self.group: list[Event] = []
         self.judging: deque[str] = deque()
@@ -228,16 +230,35 @@ class World:
         return self._submit_roots(self.propose(wishes, edges))
 
     def _submit_roots(self, batch: list[Proposal]) -> Refused | None:
+        self.complete()
         self.unadmitted = batch
         refused = self.offer(Submitted(batch))
-        self.unadmitted = None
         if refused is None:
-            self.roots += [proposal.id for proposal in batch if proposal.id not in self.roots]
+            self._note_roots()
+        else:
+            self.unadmitted = None
         return refused
+
+    def _note_roots(self) -> None:
+        """The record of the run names its roots, once all of them have entered."""
+        if self.unadmitted is not None and not self.engine.entering:
+            self.roots += [proposal.id for proposal in self.unadmitted if proposal.id not in self.roots]
+            self.unadmitted = None
+
+    def enter(self, count: int) -> None:
+        """More of the batch that is being admitted."""
+        self.do(Continued(count))
+        self._note_roots()
+
+    def complete(self) -> None:
+        """All of the batches that are being admitted."""
+        while self.engine.entering:
+            self.enter(PART)
 
     def hand_in(self, handed: list[Wish | Kind | JobFile], edges: Edges | None = None) -> Refused | None:
         """Files in inbox/: new wishes, and jobs that were moved there from a status folder."""
         self.inbox.append(handed)
+        self.complete()
         files = {item.id: item for item in handed if isinstance(item, JobFile)}
         wishes = [
             Wish(self.kinds[item.id], item.params["variant"]) if isinstance(item, JobFile) else item for item in handed
@@ -256,6 +277,7 @@ class World:
                 proposal = replace(proposal, staged=staged)
             batch.append(proposal)
         refused = self.offer(Submitted(batch, by_name=True))
+        self.complete()
         self.inbox.remove(handed)
         for job in files.values():
             if self.store.find(job.id) is None:
@@ -264,6 +286,7 @@ class World:
 
     def take_out(self, ids: Iterable[str]) -> list[JobFile]:
         """A person moves these from their status folder into inbox/."""
+        self.complete()
         return [self.store.folders[status].pop(id) for id in ids if (status := self.store.find(id)) in RETURNABLE]
 
     def offer(self, event: Submitted) -> Refused | None:
@@ -483,7 +506,9 @@ class World:
         self, outcome: str = "same", found: Sequence[Wish | Kind] | None = None, edges: Edges | None = None
     ) -> None:
         """Whatever comes next. `found` None: the children of last time."""
-        if self.judging:
+        if self.engine.entering:
+            self.enter(1)
+        elif self.judging:
             self.judge()
         elif self.walks:
             self.walk()

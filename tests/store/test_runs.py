@@ -127,11 +127,11 @@ def test_a_look_without_runs(tmp_path: Path) -> None:
 def test_lines_are_gathered_and_written_at_once(store: FolderStore) -> None:
     journal = Journal(store, FIRST)
     for n in range(3):
-        journal.add({"n": n})
+        journal.add([{"n": n}])
     assert not os.path.exists(f"{store.path}/runs/{FIRST}.jsonl")
     journal.flush()
     journal.flush()
-    journal.add({"n": 3})
+    journal.add([{"n": 3}])
     journal.flush()
     assert [entry["n"] for entry in read_journal(store, FIRST)] == [0, 1, 2, 3]
     assert Path(store.path, "runs", f"{FIRST}.jsonl").read_bytes().count(b"\n") == 4
@@ -140,7 +140,7 @@ def test_lines_are_gathered_and_written_at_once(store: FolderStore) -> None:
 def test_a_large_journal_flushes_itself(store: FolderStore) -> None:
     journal = Journal(store, FIRST)
     for n in range(5000):
-        journal.add({"n": n, "text": "x" * 100})
+        journal.add([{"n": n, "text": "x" * 100}])
     assert Path(store.path, "runs", f"{FIRST}.jsonl").stat().st_size > 500_000
 
 
@@ -148,7 +148,7 @@ def test_half_a_line_spoils_no_other(store: FolderStore) -> None:
     path = Path(store.path, "runs", f"{FIRST}.jsonl")
     path.write_bytes(b'{"n": 0}\n{"n": 1')
     journal = Journal(store, FIRST)
-    journal.add({"n": 2})
+    journal.add([{"n": 2}])
     journal.flush()
     assert [entry["n"] for entry in read_journal(store, FIRST)] == [0, 2]
 
@@ -159,7 +159,7 @@ def test_a_journal_that_cannot_be_written_warns_once(tmp_path: Path, caplog: pyt
         journal = Journal(store, FIRST)
         with caplog.at_level(logging.WARNING):
             for n in range(3):
-                journal.add({"n": n})
+                journal.add([{"n": n}])
                 journal.flush()
     assert len(caplog.records) == 1
     assert "No space" in caplog.text

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runner.workers import capture
-from runner.workers.capture import Log, Router, capturing
+from runner.workers.capture import Capturing, Log, Router
 from tests.workers.support import Yard, only, outcomes, replies, working
 from tests.workers.tasks import Starts, Talk, Threaded
 
@@ -32,7 +32,7 @@ def log_of(folder: Path, id: str = "Job-0") -> Log:
 
 
 def test_a_job_that_says_nothing_has_no_log(tmp_path: Path) -> None:
-    with capturing(log_of(tmp_path), alone=True):
+    with Capturing(log_of(tmp_path), alone=True):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -40,7 +40,7 @@ def test_a_job_that_says_nothing_has_no_log(tmp_path: Path) -> None:
 def test_the_log_begins_with_its_attempt_and_is_added_to(tmp_path: Path) -> None:
     with routed() as fallback:
         for word in ("one", "two"):
-            with capturing(log_of(tmp_path), alone=True):
+            with Capturing(log_of(tmp_path), alone=True):
                 print(word)
         assert (tmp_path / "Job-0.log").read_text() == "--- begins\none\n--- begins\ntwo\n"
         print("nobody's")
@@ -49,7 +49,7 @@ def test_the_log_begins_with_its_attempt_and_is_added_to(tmp_path: Path) -> None
 
 def test_any_text_can_be_printed_and_bytes_too(tmp_path: Path) -> None:
     with routed() as fallback:
-        with capturing(log_of(tmp_path), alone=True):
+        with Capturing(log_of(tmp_path), alone=True):
             print("Ω \udcff", flush=True)
             sys.stdout.buffer.write(b"bytes \xff\n")
             sys.stdout.buffer.flush()
@@ -62,7 +62,7 @@ def test_any_text_can_be_printed_and_bytes_too(tmp_path: Path) -> None:
 def test_a_log_ends_at_its_limit_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with routed():
         monkeypatch.setattr(capture, "MAX_BYTES", 1000)
-        with capturing(log_of(tmp_path), alone=True):
+        with Capturing(log_of(tmp_path), alone=True):
             for _ in range(300):
                 print("123456789")
         text = (tmp_path / "Job-0.log").read_text()
@@ -75,7 +75,7 @@ def test_threads_that_each_do_a_job_do_not_hear_each_other(tmp_path: Path) -> No
         barrier = threading.Barrier(4)
 
         def work(number: int) -> None:
-            with capturing(log_of(tmp_path, f"Job-{number}"), alone=False):
+            with Capturing(log_of(tmp_path, f"Job-{number}"), alone=False):
                 barrier.wait()
                 for _ in range(200):
                     print(f"I am {number}")
@@ -93,7 +93,7 @@ def test_threads_that_each_do_a_job_do_not_hear_each_other(tmp_path: Path) -> No
 def test_what_a_thread_says_after_its_job_ended_is_not_put_into_the_log(tmp_path: Path) -> None:
     with routed() as fallback:
         go = threading.Event()
-        with capturing(log_of(tmp_path), alone=True):
+        with Capturing(log_of(tmp_path), alone=True):
             print("in time")
             context = copy_context()
             late = threading.Thread(target=context.run, args=(lambda: (go.wait(), print("too late")),))
@@ -112,7 +112,7 @@ def test_logging_goes_where_print_goes(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         root.handlers.clear()
         capture.install("INFO")
-        with capturing(log_of(tmp_path), alone=True):
+        with Capturing(log_of(tmp_path), alone=True):
             logging.getLogger("a.b").info("said %d", 1)
             logging.getLogger("a.b").debug("too quiet")
     finally:

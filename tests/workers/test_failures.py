@@ -230,13 +230,13 @@ def test_a_finder_s_outputs_are_in_place_before_it_is_asked(yard: Yard) -> None:
     assert yard.files() == ["data/list.txt"]
 
 
-def test_only_a_child_that_is_surely_new_and_complete_is_written_ahead(yard: Yard) -> None:
+def test_only_a_child_that_is_complete_and_not_done_is_written_ahead(yard: Yard) -> None:
     yard.put("done", yard.job(Noop(1)))
     yard.put("pending", yard.job(Noop(2)))
     tasks.CHILDREN["it"] = lambda task: [Noop(1), Noop(2), Noop(3), Read("unknown.txt", "x.txt")]
     event = yard.act(lambda task: None, kind=Finder).event
     assert isinstance(event, Finished)
-    assert [bool(child.staged) for child in event.children or ()] == [False, False, True, False]
+    assert [bool(child.staged) for child in event.children or ()] == [False, True, True, False]
 
 
 def test_a_failure_when_asked_keeps_the_new_files_and_says_published(yard: Yard) -> None:
