@@ -127,7 +127,7 @@ class Batch:
         type_ = describe(type(task))
         params = encode(task, self.root)
         id_ = identify(type_, params)
-        print_ = fingerprint(type_, params)
+        print_ = fingerprint(type_, params) if type_.outputs else id_[-16:]
         node = self.nodes.get(id_)
         if node is None:
             if len(self.nodes) >= self.most:
@@ -316,21 +316,19 @@ def limit_from(key: str, value: Any, name: str) -> Limit:
 
 
 def in_order(proposals: list[Proposal]) -> list[Proposal]:
-    """Upstream first; otherwise, and where a cycle leaves no order, as found."""
-    seen: set[str] = set()
-    waiting: dict[str, int] = {}
-    readers: dict[str, list[Proposal]] = {}
-    sorted_already = True
-    for proposal in proposals:
-        sorted_already = sorted_already and seen.issuperset(proposal.after)
-        seen.add(proposal.id)
-    if sorted_already:
+    """Level by level: what waits for nothing, then what waits for these; otherwise, and in a cycle, as found.
+
+    So a large batch, which enters part by part in this order, has work for all workers from its first part on, and a
+    job most often enters when all it waits for is done.
+    """
+    waiting = {proposal.id: len(proposal.after) for proposal in proposals}
+    ordered = [proposal for proposal in proposals if not proposal.after]
+    if len(ordered) == len(proposals):
         return proposals
+    readers: dict[str, list[Proposal]] = {}
     for proposal in proposals:
-        waiting[proposal.id] = len(proposal.after)
         for upstream in proposal.after:
             readers.setdefault(upstream, []).append(proposal)
-    ordered = [proposal for proposal in proposals if not proposal.after]
     for proposal in ordered:  # it grows
         for reader in readers.get(proposal.id, ()):
             waiting[reader.id] -= 1

@@ -25,7 +25,7 @@ GROUP_AGE = 0.01
 PART = 64
 """How many jobs of a large batch enter in one go: some milliseconds."""
 
-AHEAD = 512
+AHEAD = 1024
 """How many new job files may be written ahead of their turn."""
 
 
@@ -68,7 +68,7 @@ class GroupCommit:
             return taken
         if not self._syncer.busy or not self._syncer.finish():
             return []
-        self._durable = self._covered
+        self._durable = max(self._durable, self._covered)
         taken, self._syncing = self._syncing, []
         return taken
 
@@ -92,7 +92,7 @@ class GroupCommit:
         answers, files = len(self._gathered), self._written - self._durable
         if not answers and not files:
             return False
-        if hurry or answers >= GROUP or files >= AHEAD // 2 or engine.busy <= answers:
+        if hurry or answers >= GROUP or files >= AHEAD // 4 or engine.busy <= answers:
             return True
         if not engine.claimable and not self.enterable():
             return True

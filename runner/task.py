@@ -172,7 +172,10 @@ def encode(task: Task, root: Path | str) -> dict[str, Json]:
     """The parameters of a task as JSON, paths as `normalised`. Raises TypeError, naming class and field."""
     base = str(root)
     type_ = describe(type(task))
-    return {field.name: _dump(type_, field, task, base) for field in type_.fields}
+    try:
+        return {field.name: field.form.dump(getattr(task, field.name), base) for field in type_.fields}
+    except (AttributeError, Misfit, RecursionError):  # once more, to tell which field it was
+        return {field.name: _dump(type_, field, task, base) for field in type_.fields}
 
 
 def _dump(type_: TaskType, field: FieldInfo, task: Task, root: str) -> Json:
@@ -259,7 +262,9 @@ def short_hash(data: bytes) -> str:
 
 
 def fingerprint(type_: TaskType, params: Mapping[str, Json]) -> str:
-    """16 hex digits of the canonical JSON of `params`, Hints left out."""
+    """16 hex digits that tell whether two wishes for one job are the same: of its parameters, Hints left out."""
+    if not type_.outputs:  # then they are in its id
+        return identify(type_, params)[-16:]
     return short_hash(_canonical(without_hints(type_, params) if type_.hints else params))
 
 

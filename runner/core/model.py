@@ -180,13 +180,13 @@ class Continued(Struct, frozen=True):
     count: int
 
 
-class Slots(Struct, frozen=True):
+class Slots(Struct, frozen=True, gc=False):
     """The workers can take so many more jobs."""
 
     free: int
 
 
-class Returned(Struct, frozen=True):
+class Returned(Struct, frozen=True, gc=False):
     """A worker is through with a job. Its result is not committed yet, but its limits are free again."""
 
     id: str
@@ -313,7 +313,7 @@ class Change(Struct, frozen=True, kw_only=True):
     reset_retries: bool = False  # retries count anew from here
 
 
-class Move(Struct, frozen=True):
+class Move(Struct, frozen=True, gc=False):
     """Rename a job file from one status folder to another: with `record` (a name in tmp/) or `change` put in first."""
 
     id: str
@@ -347,7 +347,7 @@ class Discard(Struct, frozen=True):
     names: tuple[str, ...]
 
 
-class Launch(Struct, frozen=True):
+class Launch(Struct, frozen=True, gc=False):
     """Hand a job to a worker: to run it, or (`ask`) only to ask it for its children. `alone`: with no company."""
 
     id: str
@@ -355,7 +355,7 @@ class Launch(Struct, frozen=True):
     ask: bool = False
 
 
-class Judge(Struct, frozen=True):
+class Judge(Struct, frozen=True, gc=False):
     """Compare a done job with its record, and answer with Judged."""
 
     id: str

@@ -152,12 +152,16 @@ class Shelf:
         """Write the job file into tmp/ for the rename to come, and remember its bytes."""
         data = codec.encode(job)
         name = self.write_tmp(job.id, data)
-        self.forget(job.id)
-        # What is full stays as it is: the oldest are the next to be claimed, and the claim is what asks for them.
-        if len(self.recent) < _CACHE_JOBS and self._recent_bytes + len(data) <= _CACHE_BYTES:
-            self.recent[job.id] = data
-            self._recent_bytes += len(data)
+        self.remember(job.id, data)
         return name
+
+    def remember(self, id: str, data: bytes) -> None:
+        """The bytes of a job file that is about to be put in its place: the claim will ask for them."""
+        self.forget(id)
+        # What is full stays as it is: the oldest are the next to be claimed.
+        if len(self.recent) < _CACHE_JOBS and self._recent_bytes + len(data) <= _CACHE_BYTES:
+            self.recent[id] = data
+            self._recent_bytes += len(data)
 
     def write_ahead(self, create: Create) -> None:
         """Write a new job file before its Create comes."""

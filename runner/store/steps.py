@@ -81,8 +81,10 @@ class Steps:
             self.needs = max(self.needs, ahead.written)
         elif staged is not None and after == proposal.after:
             self._put(id, staged)
-            if staged.startswith(self._shelf.token):  # else a worker wrote it, and it was synced with its group
+            if staged.startswith(self._shelf.token):
                 self.needs = self._shelf.written
+            else:  # a worker wrote it just so, and it was synced with its group
+                self._shelf.remember(id, codec.encode(codec.new_file(proposal, after)))
         elif not codec.is_id(id):
             raise BadJobFile(f"{id!r} is no job id")
         elif staged is None:

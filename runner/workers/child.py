@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,9 @@ from runner.workers.attempt import perform
 from runner.workers.bench import Bench
 from runner.workers.frames import Frames, frame
 from runner.workers.port import Order, Reply, Settings
+
+HEAR_TIME = 0.001
+"""Seconds between two looks at the stream, while there is work."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -144,9 +148,14 @@ def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
     os.set_blocking(fd, False)
     frames = Frames(fd)
     backlog: deque[Order] = deque()
+    heard = 0.0
     while True:
         if not backlog:
             select.select([fd], [], [])
+        elif time.monotonic() - heard < HEAR_TIME:
+            send(Done(perform(backlog.popleft(), bench)))
+            continue
+        heard = time.monotonic()
         for payload in frames.read():
             message = _decode(payload)
             if isinstance(message, Work):
