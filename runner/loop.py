@@ -151,7 +151,10 @@ class Loop:
 
     def _turn(self, outcomes: list[Outcome]) -> None:
         commands = self._receive(outcomes)
-        commands += self._commit(self._commits.take())
+        durable = self._commits.take()
+        if durable:  # the disk need not wait until these are in their places
+            self._commits.start_sync(self._engine, hurry=self.stopping)
+        commands += self._commit(durable)
         commands += self._enter_some(leisure=not outcomes)
         if not self.stopping:
             commands += self._fill(idle=not commands)

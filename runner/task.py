@@ -199,26 +199,28 @@ def decode(cls: type[AnyTask], params: Mapping[str, Json], root: Path | str) -> 
     Raises TypeError, naming class and field, when they do not fit the class any more. Relative paths stay relative.
     """
     type_ = describe(cls)
-    fields = {field.name: field for field in type_.fields}
     arguments = {}
-    for name, value in params.items():
-        field = fields.get(name)
-        if field is None:
-            raise TypeError(f"{type_.name} has no field {name!r}")
+    known = 0
+    for field in type_.fields:
+        if field.name not in params:
+            if field.required:
+                raise TypeError(f"{type_.name}.{field.name} has no value, and no default")
+            continue
+        known += 1
         try:
             if field.init:
-                arguments[name] = field.form.load(value)
+                arguments[field.name] = field.form.load(params[field.name])
         except (Misfit, RecursionError) as error:
             raise _unfit(type_, field, error) from None
-    for field in type_.fields:
-        if field.required and field.name not in params:
-            raise TypeError(f"{type_.name}.{field.name} has no value, and no default")
+    if known < len(params):
+        name = next(name for name in params if type_.field(name) is None)
+        raise TypeError(f"{type_.name} has no field {name!r}")
     try:
         task = cls(**arguments)
     except Exception as error:  # __post_init__ is the user's
         raise TypeError(f"{type_.name} refuses its parameters: {type(error).__name__}: {error}") from error
-    for field in type_.fields:
-        if not field.init and field.name in params:
+    for field in type_.computed:
+        if field.name in params:
             found = _dump(type_, field, task, str(root))
             if found != params[field.name]:
                 raise TypeError(
@@ -278,7 +280,12 @@ def identify(type_: TaskType, params: Mapping[str, Json]) -> str:
     for field in type_.outputs:
         for path in paths_in(params.get(field.name)):
             return f"{type_.cls.__name__}-{job_hash(path)}"
-    return f"{type_.cls.__name__}-{short_hash(_canonical([type_.name, without_hints(type_, params)]))}"
+    return f"{type_.cls.__name__}-{short_hash(_nature(type_, params))}"
+
+
+def _nature(type_: TaskType, params: Mapping[str, Json]) -> bytes:
+    """What a job is known by that makes no file."""
+    return _canonical([type_.name, without_hints(type_, params) if type_.hints else params])
 
 
 def job_id(task: Task, root: Path | str) -> str:

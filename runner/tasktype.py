@@ -73,6 +73,7 @@ class TaskType:
     fields: tuple[FieldInfo, ...]
     inputs: tuple[FieldInfo, ...]
     outputs: tuple[FieldInfo, ...]
+    computed: tuple[FieldInfo, ...]  # not given to the constructor
     hints: frozenset[str]
     asks: bool  # these four: its class has a method of its own
     limited: bool
@@ -126,6 +127,7 @@ def task_type(cls: type[Any], base: type) -> TaskType:
         name=name,
         fields=fields,
         inputs=tuple(field for field in fields if field.kind == "input"),
+        computed=tuple(field for field in fields if not field.init),
         outputs=tuple(field for field in fields if field.kind == "output"),
         hints=frozenset(field.name for field in fields if field.kind == "hint"),
         asks=own("downstream_tasks"),

@@ -128,11 +128,13 @@ class LocalExecutor:
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._replenish()
         batches: dict[int, list[Order]] = {}
+        loads = [len(w.orders) + (1_000_000 if w.alone or w.halted else 0) for w in self._workers]
         for order in orders:
             if order.alone:
                 self._waiting.append(order)
                 continue
-            index = min(range(len(self._workers)), key=self._load)
+            index = loads.index(min(loads))
+            loads[index] += 1
             self._workers[index].orders[order.id] = order
             batches.setdefault(index, []).append(order)
         for index, batch in batches.items():
@@ -199,10 +201,6 @@ class LocalExecutor:
         return [worker.pid for worker in self._workers]
 
     # --------------------------------------------------------------------------------------------------------- inside
-
-    def _load(self, index: int) -> int:
-        worker = self._workers[index]
-        return len(worker.orders) + (1_000_000 if worker.alone or worker.halted else 0)
 
     def _ahead(self) -> int:
         return min(AHEAD_MOST, int(AHEAD_TIME / max(self._seconds, 1e-6) + 0.5)) * self._threads
