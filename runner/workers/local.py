@@ -30,7 +30,7 @@ from runner.workers.port import Order, Outcome, Settings
 AHEAD_TIME = 0.010
 """Seconds of work that a worker should have lying ready."""
 
-AHEAD_MOST = 64
+AHEAD_MOST = 128
 """How many orders may lie ready in a worker, for each of its threads."""
 
 TRIES = 3
