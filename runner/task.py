@@ -200,21 +200,22 @@ def decode(cls: type[AnyTask], params: Mapping[str, Json], root: Path | str) -> 
     """
     type_ = describe(cls)
     arguments = {}
-    known = 0
+    missing = []
     for field in type_.fields:
         if field.name not in params:
-            if field.required:
-                raise TypeError(f"{type_.name}.{field.name} has no value, and no default")
+            missing.append(field)
             continue
-        known += 1
         try:
             if field.init:
                 arguments[field.name] = field.form.load(params[field.name])
         except (Misfit, RecursionError) as error:
             raise _unfit(type_, field, error) from None
-    if known < len(params):
+    if len(type_.fields) - len(missing) < len(params):
         name = next(name for name in params if type_.field(name) is None)
         raise TypeError(f"{type_.name} has no field {name!r}")
+    for field in missing:
+        if field.required:
+            raise TypeError(f"{type_.name}.{field.name} has no value, and no default")
     try:
         task = cls(**arguments)
     except Exception as error:  # __post_init__ is the user's

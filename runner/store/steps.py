@@ -103,7 +103,8 @@ class Steps:
 
     def _move(self, command: Move) -> None:
         id, source, target = command.id, command.source, command.target
-        if (step := self._fresh.pop(id, None)) is not None and command.step is Step.CLAIM:
+        step = self._fresh.pop(id, None)
+        if step is not None and command.step is Step.CLAIM and command.change is None and command.record is None:
             # A worker has been waiting for it: what would be two renames is one. A crash may so find it in running/
             # while what was ordered in between is not done; that is no more than a claim that came to nothing.
             rename, (tmp, written, _, name) = self._steps[step]

@@ -67,6 +67,7 @@ class Driver:
 
     def call(self, wanted: Sequence[tuple[str, int, int, int]]) -> list[Any]:
         self.states = [contents(self.memory)]
+        self.made: dict[str, int] = {}  # jobs that this call creates: in which state they are first there
         commands = []
         for kind, number, one, other in wanted:
             command = getattr(self, kind)(number, one, other)
@@ -75,7 +76,21 @@ class Driver:
                 self.within(command)
                 self.states.append(contents(self.memory))
                 commands.append(command)
+                if isinstance(command, Create):
+                    self.made[command.proposal.id] = len(self.states) - 1
+                elif isinstance(command, Move):
+                    self.at_once(command)
         return commands
+
+    def at_once(self, move: Move) -> None:
+        """A new job that is claimed in the same call, as it was created, goes to running/ straight away."""
+        first = self.made.pop(move.id, None)
+        if first is None or move.step is not Step.CLAIM or move.change is not None or move.record is not None:
+            return
+        job = self.memory.read(move.id, move.target)
+        if self.states[first][move.id][1] == job:
+            for state in self.states[first:]:
+                state[move.id] = (move.target, job)
 
     def within(self, command: Any) -> None:
         """A move with new content is two renames: the content first."""
