@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.batch import propose
 from runner.core.model import Limit, Proposal, Status, WorkerLost
 from runner.errors import StateError
 from runner.workers.port import Order
@@ -100,6 +101,75 @@ def test_where_a_file_system_cannot_be_synced_as_a_whole_the_staged_outputs_are_
     rig = Rig(durability="power", files=Each(syncfs=False))
     assert rig.work([Write(f"data/{number}.txt") for number in range(3)])
     assert sum(os.path.dirname(name) == "data" and os.path.basename(name).startswith(".") for name in synced) == 3
+
+
+# ------------------------------------------------------------------------------------------------- a large batch
+
+MANY = 300  # jobs: a few parts
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_workers_begin_while_the_rest_of_a_large_batch_is_still_to_enter(project: Path, durability: str) -> None:
+    files = DurableFiles()
+    rig = Rig(durability=durability, files=files if durability == "power" else None)
+    to_come: list[int] = []
+    rig.executor.before_start = lambda order: to_come.append(rig.engine.entering)
+    assert rig.work([Noop(number) for number in range(MANY)])
+    assert to_come[0] > MANY / 2
+    assert rig.counts() == {"done": MANY}
+    assert files.syncs < MANY
+
+
+def test_the_roots_are_told_to_be_there_when_all_of_them_are_durable(project: Path) -> None:
+    files = DurableFiles()
+    rig = Rig(durability="power", files=files)
+    told: list[dict[str, int]] = []
+
+    def entered() -> None:
+        assert not files.fragile
+        told.append(rig.counts())
+
+    rig.recover()
+    rig.loop.submit(propose([Noop(number) for number in range(MANY)], root=project), entered)
+    assert told == []
+    assert rig.loop.run()
+    assert [sum(counts.values()) for counts in told] == [MANY]
+    assert told[0].get("done", 0) < MANY
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stop", "kill"])
+def test_a_batch_enters_whole_also_when_the_runner_is_to_leave(project: Path, kill: bool) -> None:
+    tasks.CHILDREN["nothing"] = lambda task: [Noop(number) for number in range(MANY)]
+    rig = Rig()
+
+    def leave() -> None:
+        if rig.engine.entering:
+            rig.loop.kill() if kill else rig.loop.stop()
+
+    rig.executor.while_waiting = leave
+    assert not rig.work([Finder("nothing")])
+    assert rig.engine.entering == 0
+    counts = rig.counts()
+    assert sum(counts.values()) == MANY + 1
+    assert rig.job(id_of(Finder("nothing")))[0] == "done"
+    assert "running" not in counts
+
+
+def test_what_is_handed_in_waits_until_a_batch_has_entered(project: Path) -> None:
+    rig = Rig()
+    entering: list[int] = []
+
+    def hand_in() -> None:
+        if not entering:
+            Path("state/inbox/one.json").write_text(
+                '{"task": "tests.workers.tasks:Noop", "params": {"number": 1000000}}'
+            )
+        entering.append(rig.engine.entering)
+
+    rig.executor.while_waiting = hand_in
+    assert rig.work([Noop(number) for number in range(MANY)])
+    assert entering[0] > 0
+    assert rig.counts() == {"done": MANY + 1}
 
 
 # ----------------------------------------------------------------------------------------------- retries, and waiting

@@ -76,7 +76,10 @@ class Steps:
         proposal, after = command.proposal, command.after
         id, staged = proposal.id, proposal.staged
         ahead = self._shelf.ahead.pop(id, None) if self._shelf.ahead else None
-        if ahead is not None and ahead.create.proposal is proposal and ahead.create.after == after:
+        if ahead is not None and (ahead.create.proposal is not proposal or ahead.create.after != after):
+            self._steps.append((self._unlink, (ahead.name,)))
+            ahead = None
+        if ahead is not None:
             self._put(id, ahead.name)
             self.needs = max(self.needs, ahead.written)
         elif staged is not None and after == proposal.after:

@@ -201,6 +201,49 @@ def test_a_staged_file_with_other_upstream_jobs_keeps_its_history(store: FolderS
     assert names(store, "tmp") == []
 
 
+def test_a_new_job_that_a_worker_waits_for_takes_one_rename(tmp_path: Path) -> None:
+    files = CountingFiles()
+    with open_store(tmp_path, files=files) as store:
+        commands = [create(1), create(2), claim(1), create(3), rewish(3, Status.PENDING, depth=1), claim(3)]
+        counts = files.during(lambda: store.carry_out(commands))
+        assert store.scan() == {
+            job_id(1): Status.RUNNING,
+            job_id(2): Status.PENDING,
+            job_id(3): Status.RUNNING,
+        }
+        assert counts["rename"] == 4, "one each, and one more for the third, which was changed in between"
+        assert store.read(job_id(3), Status.RUNNING).depth == 1
+
+
+def test_what_was_written_ahead_needs_only_its_rename_and_no_sync_of_its_own(tmp_path: Path) -> None:
+    files = CountingFiles()
+    with open_store(tmp_path, files=files, durability="power") as store:
+        ahead = [create(1), create(2), create(3, after=(job_id(9),))]
+        assert store.write_ahead(ahead)
+        assert store.scan() == {}
+        store.sync()
+        counts = files.during(lambda: store.carry_out(ahead))
+        assert (counts.get("write", 0), counts["rename"], counts.get("sync_filesystem", 0)) == (0, 3, 0)
+        assert store.read(job_id(3), Status.PENDING).after == (job_id(9),)
+        late = [create(4)]
+        assert store.write_ahead(late)
+        counts = files.during(lambda: store.carry_out(late))
+        assert counts["sync_filesystem"] == 1, "it was written after the last sync"
+
+
+def test_what_was_written_ahead_for_another_wish_is_thrown_away(store: FolderStore) -> None:
+    store.write_ahead([create(1, depth=1)])
+    other = create(1, depth=2)
+    store.carry_out([other])
+    assert store.read(job_id(1), Status.PENDING).depth == 2
+    assert os.listdir(store.tmp_path) == []
+
+
+def test_what_a_worker_has_staged_or_is_no_id_is_not_written_ahead(store: FolderStore) -> None:
+    assert not store.write_ahead([create(1, staged="a.json"), create(2, id="../x")])
+    assert os.listdir(store.tmp_path) == []
+
+
 def test_a_new_job_s_id_cannot_lead_out_of_the_state(store: FolderStore) -> None:
     for id in ("../x", "/etc/x", "a/b-0123456789abcdef", "x", ""):
         with pytest.raises(BadJobFile, match="no job id"):
