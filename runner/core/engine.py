@@ -52,9 +52,9 @@ from runner.core.model import (
     WorkerLost,
 )
 from runner.core.queue import Override
+from runner.core.takeover import take_over
 from runner.errors import CycleFound, Refused
 
-_INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
 _IDLE = (Phase.WAITING, Phase.HELD, Phase.SETTLED)
 
 
@@ -122,42 +122,7 @@ class Engine:
     # --------------------------------------------------------------------------------------------------- beginnings
 
     def _recovered(self, event: Recovered) -> None:
-        board = self._board
-        self.ledger.load(event.statuses, event.owners, event.revivable)
-        nodes = []
-        for item in event.unfinished:
-            node = Node(item, item.status, item.after)
-            node.not_before = item.not_before
-            node.reached = item.status is not Status.BLOCKED
-            board.track(node)
-            if item.finished:
-                board.move(node, Step.FINISH, why="it lacked only its last rename")
-                board.settle(node)
-                continue
-            if item.status is Status.RUNNING:
-                board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
-            if item.spent and node.status is Status.PENDING:
-                board.move(node, Step.FAIL, why="its retries are used up")
-                board.forget(node.id)  # it failed before this run, which may try it again
-                self.ledger.load({node.id: node.status}, {}, ())
-            elif item.problem is not None and node.status is Status.PENDING:
-                self._fail(node, item.problem)
-            else:
-                nodes.append(node)
-        while True:
-            try:
-                board.plant(nodes)
-            except CycleFound as error:  # edited by hand: the runner admits no cycle
-                stuck = set(error.cycle)
-                for node in nodes:
-                    if node.id in stuck:
-                        if node.status is Status.BLOCKED:
-                            board.move(node, Step.UNBLOCK)
-                        self._fail(node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
-                nodes = [node for node in nodes if node.id not in stuck]
-            else:
-                break
-        board.look_again([node for node in nodes if node.status is Status.BLOCKED])
+        take_over(self._board, event)
 
     def _submitted(self, event: Submitted) -> None:
         assert not self.entering, "one batch at a time"

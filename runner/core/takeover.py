@@ -1,0 +1,58 @@
+"""How a run takes over what the last one left: what was cut short is put back, the rest waits for what it waited for."""
+
+from __future__ import annotations
+
+from runner.core.board import Board
+from runner.core.ledger import Node
+from runner.core.model import Attempt, Change, Recovered, Status, Step, Stored
+from runner.errors import CycleFound
+
+_INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
+
+
+def take_over(board: Board, event: Recovered) -> None:
+    """Put the state as recovery found it on an empty board."""
+    board.ledger.load(event.statuses, event.owners, event.revivable)
+    nodes = [node for item in event.unfinished if (node := _put_right(board, item)) is not None]
+    while True:
+        try:
+            board.plant(nodes)
+        except CycleFound as error:  # edited by hand: the runner admits no cycle
+            stuck = set(error.cycle)
+            for node in nodes:
+                if node.id in stuck:
+                    if node.status is Status.BLOCKED:
+                        board.move(node, Step.UNBLOCK)
+                    _fail(board, node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
+            nodes = [node for node in nodes if node.id not in stuck]
+        else:
+            break
+    board.look_again([node for node in nodes if node.status is Status.BLOCKED])
+
+
+def _put_right(board: Board, item: Stored) -> Node | None:
+    """The node of an unfinished job; None, if there is nothing more to do for it."""
+    node = Node(item, item.status, item.after)
+    node.not_before = item.not_before
+    node.reached = item.status is not Status.BLOCKED
+    board.track(node)
+    if item.finished:
+        board.move(node, Step.FINISH, why="it lacked only its last rename")
+        board.settle(node)
+        return None
+    if item.status is Status.RUNNING:
+        board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
+    if item.spent and node.status is Status.PENDING:
+        board.move(node, Step.FAIL, why="its retries are used up")
+        board.forget(node.id)  # it failed before this run, which may try it again
+        board.ledger.load({node.id: node.status}, {}, ())
+        return None
+    if item.problem is not None and node.status is Status.PENDING:
+        _fail(board, node, item.problem)
+        return None
+    return node
+
+
+def _fail(board: Board, node: Node, attempt: Attempt) -> None:
+    board.move(node, Step.FAIL, change=Change(attempt=attempt), why=attempt.message)
+    board.settle(node)
