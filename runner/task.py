@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 
+from runner.core.ledger import output_hash
 from runner.core.model import Json
 from runner.fields import Hint, Input, Output
 from runner.outcome import CURRENT, Absent, Context, Last, RetryLater, Unchanged, previous
@@ -43,7 +44,6 @@ __all__ = [
     "fingerprint",
     "identify",
     "input_paths",
-    "job_hash",
     "job_id",
     "normalised",
     "only_hints",
@@ -271,16 +271,11 @@ def fingerprint(type_: TaskType, params: Mapping[str, Json]) -> str:
     return short_hash(_canonical(without_hints(type_, params) if type_.hints else params))
 
 
-def job_hash(path: str) -> str:
-    """The 16 hex digits in the id of a job whose first Output is `path`, spelled as `normalised`."""
-    return short_hash(path.encode())
-
-
 def identify(type_: TaskType, params: Mapping[str, Json]) -> str:
     """The id of the job with these parameters: known by what it makes, or else by what it is."""
     for field in type_.outputs:
         for path in paths_in(params.get(field.name)):
-            return f"{type_.cls.__name__}-{job_hash(path)}"
+            return f"{type_.cls.__name__}-{output_hash(path)}"
     return f"{type_.cls.__name__}-{short_hash(_nature(type_, params))}"
 
 
@@ -295,7 +290,7 @@ def job_id(task: Task, root: Path | str) -> str:
     type_ = describe(type(task))
     for field in type_.outputs:
         for path in paths_in(_dump(type_, field, task, base)):
-            return f"{type_.cls.__name__}-{job_hash(path)}"
+            return f"{type_.cls.__name__}-{output_hash(path)}"
     return identify(type_, encode(task, base))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import pytest
 
+from runner.core.ledger import output_hash
 from runner.task import (
     CURRENT,
     Absent,
@@ -28,7 +29,6 @@ from runner.task import (
     fingerprint,
     identify,
     input_paths,
-    job_hash,
     job_id,
     only_hints,
     output_paths,
@@ -112,7 +112,7 @@ def test_input_and_output_paths() -> None:
 
 def test_a_job_is_known_by_what_it_makes() -> None:
     one = Fetch("u", Path("data/a.html"))
-    assert job_id(one, ROOT) == f"Fetch-{job_hash('data/a.html')}"
+    assert job_id(one, ROOT) == f"Fetch-{output_hash('data/a.html')}"
     assert job_id(one, ROOT) == job_id(Fetch("other", Path("/project/data/x/../a.html"), "2026"), ROOT)
     assert job_id(one, ROOT) != job_id(Fetch("u", Path("data/b.html")), ROOT)
     merge = Merge([], Path("z"))
@@ -137,8 +137,8 @@ class Optionals(Task):
 
 
 def test_the_first_output_that_is_there_counts() -> None:
-    assert job_id(Optionals(rest=[Path("r")]), ROOT).endswith(job_hash("r"))
-    assert job_id(Optionals(last=Path("l")), ROOT).endswith(job_hash("l"))
+    assert job_id(Optionals(rest=[Path("r")]), ROOT).endswith(output_hash("r"))
+    assert job_id(Optionals(last=Path("l")), ROOT).endswith(output_hash("l"))
     assert job_id(Optionals(), ROOT) == identify(describe(Optionals), {"first": None, "rest": [], "last": None})
     assert output_paths(Optionals(Path("a"), [Path("b")], Path("c")), ROOT) == ["a", "b", "c"]
 

@@ -7,6 +7,7 @@ from typing import ClassVar, cast
 
 import pytest
 
+from runner.core.ledger import output_hash
 from runner.task import (
     Input,
     Last,
@@ -16,7 +17,6 @@ from runner.task import (
     decode,
     describe,
     encode,
-    job_hash,
     job_id,
 )
 from tests.task_samples import ROOT, Fetch, Frozen, Merge, NoFile, one_field
@@ -213,7 +213,7 @@ def test_task_classes_can_be_inherited() -> None:
     assert Renamed("n", "o").output == Path("o")  # type: ignore[arg-type]
     assert describe(Renamed) is not describe(Base)
     assert Renamed("n", Path("o")) != Base("n", Path("o"))
-    assert job_id(Renamed("n", Path("o")), ROOT) == f"Renamed-{job_hash('o')}"
+    assert job_id(Renamed("n", Path("o")), ROOT) == f"Renamed-{output_hash('o')}"
 
 
 def test_a_constructor_of_the_users_own() -> None:

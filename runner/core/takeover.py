@@ -1,4 +1,4 @@
-"""How a run takes over what the last one left: what was cut short is put back, the rest waits for what it waited for."""
+"""How a run takes over what the last one left: what was cut short is put back, the rest waits as it waited."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from runner.batch import ClassGone, propose
+from runner.core.ledger import output_hash
 from runner.core.model import Asked, Failed, Finished, Json, Lacked, Proposal, Status
 from runner.errors import Refused, RunnerError
 from runner.store import codec
@@ -33,7 +34,6 @@ from runner.task import (
     Unchanged,
     decode,
     input_paths,
-    job_hash,
     only_hints,
     output_paths,
     replace_paths,
@@ -183,7 +183,7 @@ class _Attempt:
         for id in self.job.after:
             if os.path.lexists(self.bench.state(Status.DONE, id)):
                 continue
-            late.update(path for path in paths if job_hash(path) == id[-16:])
+            late.update(path for path in paths if output_hash(path) == id[-16:])
             for status in (Status.FAILED, Status.BLOCKED, Status.CANCELLED):
                 made = self._record_in(status, id)
                 late.update(made.outputs if made is not None else ())

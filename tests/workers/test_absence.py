@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from runner import Absent
+from runner.core.ledger import output_hash
 from runner.core.model import Finished, Lacked
-from runner.task import job_hash
 from runner.workers.staging import digest
 from tests.workers import tasks
 from tests.workers.support import Yard, again, write
@@ -105,8 +105,8 @@ def test_with_all_done_a_list_holds_what_is_there_and_what_is_of_last_night_is_n
     fresh = producer(yard, "fresh.txt")
     failed = producer(yard, "stale.txt", status="failed")
     blocked = producer(yard, "stale too.txt", status="blocked")
-    never = f"Act-{job_hash('never.txt')}"
-    unrecorded = f"Act-{job_hash('by hand.txt')}"
+    never = f"Act-{output_hash('never.txt')}"
+    unrecorded = f"Act-{output_hash('by hand.txt')}"
     Path("by hand.txt").write_text("?")
     many = ["fresh.txt", "never.txt", "stale.txt", "stale too.txt", "by hand.txt"]
     job = yard.job(Gather(many, "out.txt"), after=(fresh, failed, blocked, never, unrecorded))
@@ -118,6 +118,6 @@ def test_with_all_done_a_list_holds_what_is_there_and_what_is_of_last_night_is_n
 
 
 def test_with_all_done_a_plain_input_must_be_there(yard: Yard) -> None:
-    failed = f"Act-{job_hash('no.txt')}"
+    failed = f"Act-{output_hash('no.txt')}"
     job = yard.job(Copied(plain="no.txt", output="out.txt"), after=(failed,))
     assert yard.perform(job).event == Lacked(job.id, ("no.txt",))
