@@ -258,6 +258,37 @@ def kill_at_call(project: Project, calls: Syscalls, kill_at: int) -> bool:
     return struck
 
 
+@pytest.mark.strace
+@pytest.mark.timeout(120 * ROUNDS)
+@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_killed_while_large_batches_enter(
+    turn: int, durability: str, project: Project, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """One run, killed again and again at some rename, further and further into it."""
+    working_project(project, WORK_SECONDS="0", WORK_RETRIES="1000")
+    ledger = Ledger(project)
+    chosen = sorted(random.Random(seed).sample(range(1, 500), 8))
+    struck = 0
+    for kill_at in chosen:
+        log = project.root / "strace.log"
+        recorded = any(name.endswith(".json") for name in project.names("runs"))
+        verb = ("resume",) if recorded else ("run", "jobs.work:many", "--durability", durability)
+        process = project.start(*verb, before=strace(log, RENAMES, kill_at))
+        process.wait(timeout=60)
+        project.all_gone(process)
+        struck += "+++ killed by SIGKILL" in log.read_text(errors="replace")
+        check_state(project.root)
+        ledger.note_death()
+    assert struck >= len(chosen) // 2
+    assert project.runner("resume").code == 0
+    ledger.check()
+    found = expected(2, 75, -1)
+    del found["merged.txt"]
+    check_end(project, 2 + 2 * 2 * 75 + 200, found | {"chain/0.txt": "0\n"})
+    record_property("struck", f"{struck} of {len(chosen)} kills, at renames {chosen}")
+
+
 def test_nothing_to_resume(project: Project) -> None:
     outcome = project.runner("resume")
     assert outcome.code == 0

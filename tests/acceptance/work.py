@@ -146,3 +146,9 @@ def everything(roots: int = 3, pairs: int = 10, links: int = 8, singles: int = 6
     yield from (Single(number) for number in range(singles))
     for number in range(links):
         yield Link(number, data / "chain" / f"{number}.txt", data / "chain" / f"{number + 1}.txt")
+
+
+def many(roots: int = 2, pairs: int = 75, singles: int = 200) -> Iterator[Task]:
+    """Large batches, which enter part by part: of roots, and of children."""
+    yield from (Find(number, pairs, Path("data") / "found" / f"{number}.txt") for number in range(roots))
+    yield from (Single(number) for number in range(singles))
