@@ -177,8 +177,9 @@ class Loop:
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        if self._changed or self._judging or self._walks or (self._engine.finished and not self._intake.unsettled):
-            return POLL if self.stopping else 0.0
+        more = self._changed or self._judging or self._walks
+        if not self.stopping and (more or (self._engine.finished and not self._intake.unsettled)):
+            return 0.0
         commits = self._commits.patience(self._engine)
         if commits is not None:
             return commits

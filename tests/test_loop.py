@@ -149,6 +149,7 @@ def test_a_batch_enters_whole_also_when_the_runner_is_to_leave(project: Path, ki
     rig.executor.while_waiting = leave
     assert not rig.work([Finder("nothing")])
     assert rig.engine.entering == 0
+    assert not any(rig.executor.waits[2:]), "once the finder is done there is nobody to wait for"
     counts = rig.counts()
     assert sum(counts.values()) == MANY + 1
     assert rig.job(id_of(Finder("nothing")))[0] == "done"
