@@ -38,7 +38,7 @@ class GroupCommit:
         if self._syncer is not None:
             executor.watch(self._syncer.fd)
         self._gathered: list[Reply] = []
-        self._since = 0.0  # when the first of them came
+        self._since = 0.0  # when the first of them came, or the first new file that is not durable
         self._syncing: list[Reply] = []
         # Jobs of the batch that is being admitted, counted from the next to enter: whose files are written, of these
         # the ones that the sync under way covers, and of these the durable ones.
@@ -57,7 +57,7 @@ class GroupCommit:
 
     def gather(self, reply: Reply) -> None:
         """Here is an answer. `take` gives it once it is durable."""
-        if not self._gathered:
+        if not self._gathered and self._written <= self._durable:
             self._since = time.monotonic()
         self._gathered.append(reply)
 
@@ -96,7 +96,7 @@ class GroupCommit:
             return True
         if not engine.claimable and not self.enterable():
             return True
-        return bool(answers) and time.monotonic() - self._since >= GROUP_AGE
+        return time.monotonic() - self._since >= GROUP_AGE
 
     def _outputs(self) -> Iterator[str]:
         """The files to be delivered with the answers that are being synced."""
@@ -126,13 +126,17 @@ class GroupCommit:
         anything = self._store.write_ahead(engine.upcoming(self._written, stop))
         if not anything and self._written == self._durable:  # workers have written all of it, or it is known
             self._durable = stop
+        if not self._gathered and self._written <= self._durable < stop:
+            self._since = time.monotonic()
         self._written = stop
         return True
 
     def patience(self, engine: Engine) -> float | None:
         """Seconds until there is more to do here, if no answer comes and no sync ends."""
+        if engine.deferred and not engine.entering:
+            return 0.0
         if engine.entering and (self.enterable() or self._written < min(AHEAD, engine.entering)):
             return 0.0
-        if self._gathered and self._syncer is not None and not self._syncer.busy:
+        if (self._gathered or self._written > self._durable) and self._syncer is not None and not self._syncer.busy:
             return GROUP_AGE
         return None

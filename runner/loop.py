@@ -46,7 +46,7 @@ from runner.core.model import (
     WorkerLost,
 )
 from runner.errors import BadJobFile, Refused, RunnerError, StateError
-from runner.groupcommit import GroupCommit
+from runner.groupcommit import GROUP, GroupCommit
 from runner.listeners import Intake, Watcher
 from runner.store.folders import FolderStore
 from runner.store.steps import StoreCommand
@@ -237,19 +237,28 @@ class Loop:
         return commands
 
     def _enter_some(self, *, leisure: bool) -> list[Command]:
-        """A part of the batch that is being admitted enters: what workers can take at once, and more at leisure."""
+        """A part of the batch that is being admitted enters: what workers can take at once, and more at leisure.
+
+        All of it, when too many results wait for that: until they are committed, a crash makes them run again.
+        """
         engine = self._engine
-        count = min(self._commits.enterable(), engine.entering)
-        if not leisure:
-            count = min(count, self._executor.free() - engine.claimable)
-        if count <= 0:
+        if not engine.entering and not engine.deferred:
+            return []
+        if engine.deferred > GROUP:
+            count = min(SLICE, engine.entering)
+        else:
+            count = min(self._commits.enterable(), engine.entering)
+            if not leisure:
+                count = min(count, self._executor.free() - engine.claimable)
+        if engine.entering and count <= 0:
             return []
         self._commits.entered(count)
         return engine.handle(Continued(count), self._clock())
 
     def _enter_all(self) -> None:
-        while count := self._engine.entering:
-            self.do(Continued(min(count, SLICE)))
+        """What is being admitted, to its end."""
+        while count := min(self._engine.entering, SLICE):
+            self.do(Continued(count))
             self._commits.entered(count)
         self._note_entered()
 
@@ -377,6 +386,9 @@ class Loop:
         self._executor.close()
         self._carry_out(self._commit(self._commits.take_all()))
         self._enter_all()
+        while self._engine.deferred:
+            self.do(Continued(0))
+            self._enter_all()
         begun = self._engine.with_workers()
         message = "the runner was told to leave"
         lost = WorkerLost(begun=begun, waiting=(), outcome="interrupted", message=message)

@@ -156,6 +156,41 @@ def test_a_batch_enters_whole_also_when_the_runner_is_to_leave(project: Path, ki
     assert "running" not in counts
 
 
+def test_a_batch_has_entered_long_before_its_first_jobs_end(project: Path) -> None:
+    rig = Rig(durability="power", places=2)
+    rig.executor.held = {"Noop"}
+    told: list[float] = []
+
+    def stop() -> None:
+        if told or time.monotonic() > began + 5:
+            rig.loop.kill()
+
+    rig.executor.while_waiting = stop
+    rig.recover()
+    began = time.monotonic()
+    rig.loop.submit(propose([Noop(number) for number in range(MANY)], root=project), lambda: told.append(1))
+    assert not rig.loop.run()
+    assert told, "also the last of its files was synced, though nobody answered"
+
+
+def test_not_too_many_results_wait_for_a_batch_to_have_entered(project: Path) -> None:
+    rig = Rig()
+    numbers = iter(range(10**6))
+    tasks.CHILDREN["nothing"] = lambda task: [Noop(next(numbers))]
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, rig.engine.deferred)
+
+    rig.executor.while_waiting = look
+    tasks.ACTIONS.update({f"nothing{number}": tasks.ACTIONS["nothing"] for number in range(2000)})
+    tasks.CHILDREN.update({f"nothing{number}": tasks.CHILDREN["nothing"] for number in range(2000)})
+    assert rig.work([Finder(f"nothing{number}") for number in range(2000)])
+    assert 0 < most < 200
+    assert rig.counts() == {"done": 4000}
+
+
 def test_what_is_handed_in_waits_until_a_batch_has_entered(project: Path) -> None:
     rig = Rig()
     entering: list[int] = []

@@ -46,20 +46,6 @@ class Plan(Struct, frozen=True):
     superseded: dict[str, str]  # a former owner -> who makes its output now
     rebound: dict[str, tuple[str, ...]]  # a job outside the batch -> what it comes after from now on
 
-    @property
-    def divisible(self) -> bool:
-        """Whether it can be entered part by part, in its order: nobody waits for one that comes later, and nothing
-        changes for jobs outside.
-        """
-        if self.superseded or self.rebound:
-            return False
-        later = {entry.proposal.id for entry in self.admitted}
-        for entry in self.admitted:
-            if not later.isdisjoint(entry.after):
-                return False
-            later.discard(entry.proposal.id)
-        return True
-
 
 class Admission:
     """The rules of admission for one run."""
@@ -83,6 +69,23 @@ class Admission:
         rebound = self._rebind(makers, unmade, superseded, ids)
         self._check_batch(admitted, rebound)
         return Plan(admitted, superseded, rebound)
+
+    def divisible(self, plan: Plan) -> bool:
+        """Whether it can be entered part by part, in its order: nobody waits for one that comes later, and nothing
+        changes for what may start meanwhile.
+        """
+        if plan.superseded or plan.rebound:
+            return False
+        ledger = self._ledger
+        later = {entry.proposal.id for entry in plan.admitted}
+        for entry in plan.admitted:
+            id, fate = entry.proposal.id, entry.fate
+            if not later.isdisjoint(entry.after) or fate is Fate.RETRY:
+                return False
+            if fate is not Fate.NEW and (ledger.is_open(id) or any(reader.open for reader in ledger.readers(id))):
+                return False
+            later.discard(id)
+        return True
 
     def anew(self, entry: Admitted, *, by_name: bool) -> Admitted:
         """The entry of a plan that is some events old: workers may have begun and ended jobs since."""

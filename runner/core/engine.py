@@ -72,7 +72,7 @@ class Engine:
         """What is to be done about `event`, in order. `now` in seconds since the epoch."""
         self._board.now = now
         self._board.out = []
-        if self.entering and _adds_edges(event):
+        if (self.entering or self._deferred) and _adds_edges(event):
             self._deferred.append(event)
         else:
             _HANDLERS[type(event)](self, event)
@@ -90,6 +90,11 @@ class Engine:
     def entering(self) -> int:
         """How many jobs of a batch that is being admitted are still to enter. `Submitted` and `Withdrawn` must wait."""
         return self._intake.remaining
+
+    @property
+    def deferred(self) -> int:
+        """How many events wait for a batch to have entered: `Continued` brings them on, once it has."""
+        return len(self._deferred)
 
     def upcoming(self, start: int, stop: int) -> list[Create]:
         """What `Continued` is going to create, so that it can be written ahead: of the jobs of that batch that are
@@ -134,7 +139,9 @@ class Engine:
             self._board.forget(id)
 
     def _continued(self, event: Continued) -> None:
-        self._intake.go_on(event.count)
+        if self.entering:
+            self._intake.go_on(event.count)
+            return  # and the shell sees that a batch has entered, before the next one does
         while self._deferred and not self.entering:
             deferred = self._deferred.popleft()
             _HANDLERS[type(deferred)](self, deferred)

@@ -44,7 +44,7 @@ class Intake:
         if self.admitted + len(batch) > policy.MAX_JOBS:
             raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
         plan = self._admission.plan(batch, self._board.unmade, by_name=by_name)
-        if len(batch) > self._part and plan.divisible:
+        if len(batch) > self._part and self._admission.divisible(plan):
             self._rest.extend(plan.admitted)
             self._by_name, self._then = by_name, then
             self.go_on(self._part)

@@ -8,6 +8,7 @@ lock may call `carry_out`, `recover` or `quarantine`; anybody may look. Must not
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -52,6 +53,7 @@ class FolderStore:
         self.tmp_path = self.shelf.tmp_path
         self._rewished: set[str] = set()
         self._failure = ""
+        self._one_sync = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -138,13 +140,16 @@ class FolderStore:
             return
         if self._failure:
             raise StateError(self._failure)
-        written = self.shelf.written  # what is written while it runs may miss it
-        try:
-            self._sync(staged)
-        except OSError as error:
-            self._failure = f"{self.path}: a sync failed ({error}): nothing is moved any more"
-            raise
-        self.shelf.synced = max(self.shelf.synced, written)
+        with self._one_sync:  # the kernel tells of an error once: another sync beside this one would not hear of it
+            if self._failure:
+                raise StateError(self._failure)
+            written = self.shelf.written  # what is written while it runs may miss it
+            try:
+                self._sync(staged)
+            except OSError as error:
+                self._failure = f"{self.path}: a sync failed ({error}): nothing is moved any more"
+                raise
+            self.shelf.synced = max(self.shelf.synced, written)
 
     def _sync(self, staged: Iterable[str]) -> None:
         files, fds = self.shelf.files, self.shelf.fds

@@ -63,7 +63,7 @@ class Direct:
         commands = []
         for event in events:
             commands += self.engine.handle(event, self.now)
-            while self.engine.entering:
+            while self.engine.entering or self.engine.deferred:
                 commands += self.engine.handle(Continued(50), self.now)
         return commands
 

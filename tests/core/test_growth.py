@@ -111,7 +111,7 @@ class Run:
         before = Id.operations
         for event in events:
             commands += self.engine.handle(event, self.now)
-            while self.engine.entering:
+            while self.engine.entering or self.engine.deferred:
                 commands += self.engine.handle(Continued(50), self.now)
         self.ids += Id.operations - before
         return commands

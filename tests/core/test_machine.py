@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         files = self.world.take_out(sorted({self.pick(ids, number) for number in numbers}))
         self.world.hand_in([*files])
 
-    @precondition(lambda self: self.world.engine.entering)
+    @precondition(lambda self: self.world.engine.entering or self.world.engine.deferred)
     @rule(count=st.integers(1, 3))
     @may_crash
     def enter_more_of_the_batch(self, count: int) -> None:

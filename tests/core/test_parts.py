@@ -7,7 +7,6 @@ import pytest
 from runner.core.engine import Engine
 from runner.core.model import (
     Asked,
-    Cancelled,
     Continued,
     Event,
     Failed,
@@ -18,6 +17,7 @@ from runner.core.model import (
     Returned,
     Slots,
     Status,
+    Stored,
     Submitted,
 )
 from runner.errors import Conflict, CycleFound
@@ -74,7 +74,9 @@ def test_what_finds_others_waits_meanwhile_and_then_goes_on() -> None:
     run.do(Slots(2))
     run.finish("a", wish("c"), wish("d"), wish("e"))
     assert run.finish("b", wish("x"), wish("y"), wish("z")) == []
-    assert run.do(Continued(1)) == ["create e", "finish a", "create x", "create y"]
+    assert run.do(Continued(1)) == ["create e", "finish a"], "and it is seen that this one has entered"
+    assert (run.engine.entering, run.engine.deferred) == (0, 1)
+    assert run.do(Continued(0)) == ["create x", "create y"]
     assert run.do(Continued(1)) == ["create z", "finish b"]
 
 
@@ -83,7 +85,24 @@ def test_a_job_that_lacks_an_input_waits_meanwhile_for_its_maker_to_come() -> No
     run.do(Slots(2))
     run.finish("a", wish("c"), wish("d"), wish("e"))
     assert run.do(Returned(id_of("b")), Lacked(id_of("b"), ("e",))) == []
-    assert run.do(Continued(1)) == ["create e", "finish a", "bind b", "requeue b"]
+    assert run.do(Continued(1), Continued(0)) == ["create e", "finish a", "bind b", "requeue b"]
+
+
+def test_what_might_start_with_an_older_wish_or_before_its_maker_is_judged_lets_a_batch_enter_whole() -> None:
+    run = Parts()
+    left = Stored(id=id_of("d"), status=Status.PENDING, after=(id_of("e"),))
+    run.do(Recovered({id_of("d"): Status.PENDING, id_of("e"): Status.DONE}, [left]))
+    assert len(run.do(Submitted([wish("a"), wish("b"), wish("c"), wish("d")]))) == 4
+    run = Parts()
+    run.do(Recovered({id_of("d"): Status.PENDING, id_of("e"): Status.DONE}, [left]))
+    assert run.do(Submitted([wish("a"), wish("b"), wish("c"), wish("e")]))[-1] == "judge e"
+    assert run.do(Slots(9)) == [word for path in "abc" for word in (f"claim {path}", f"launch {path}")]
+
+
+def test_what_is_tried_again_enters_whole() -> None:
+    run = Parts()
+    run.do(Recovered({id_of("c"): Status.FAILED}, []))
+    assert run.do(Submitted([wish("a"), wish("b"), wish("c")]))[-1] == "retry c"
 
 
 def test_failures_count_at_once_for_what_is_still_to_come() -> None:
@@ -91,14 +110,6 @@ def test_failures_count_at_once_for_what_is_still_to_come() -> None:
     run.do(Slots(9), Returned(id_of("a")))
     assert run.do(Failed(id=id_of("a"), record="r")) == ["fail a"]
     assert run.do(Continued(1)) == ["create c", "block c"]
-
-
-def test_what_a_person_cancels_before_it_is_its_turn_stays_cancelled() -> None:
-    run = Parts()
-    run.do(Recovered({id_of("c"): Status.FAILED}, []), Submitted([wish("a"), wish("b"), wish("c")]))
-    assert run.do(Cancelled((id_of("c"),))) == ["cancel c"]
-    assert run.do(Continued(1)) == ["rewish c"]
-    assert run.engine.ledger.status(id_of("c")) is Status.CANCELLED
 
 
 def test_a_batch_is_refused_before_any_of_it_has_entered() -> None:

@@ -252,7 +252,7 @@ class World:
 
     def complete(self) -> None:
         """All of the batches that are being admitted."""
-        while self.engine.entering:
+        while self.engine.entering or self.engine.deferred:
             self.enter(PART)
 
     def hand_in(self, handed: list[Wish | Kind | JobFile], edges: Edges | None = None) -> Refused | None:
@@ -506,7 +506,7 @@ class World:
         self, outcome: str = "same", found: Sequence[Wish | Kind] | None = None, edges: Edges | None = None
     ) -> None:
         """Whatever comes next. `found` None: the children of last time."""
-        if self.engine.entering:
+        if self.engine.entering or self.engine.deferred:
             self.enter(1)
         elif self.judging:
             self.judge()
