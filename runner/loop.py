@@ -274,7 +274,7 @@ class Loop:
         """Everything that is for the disk first, in one go, then the rest: a move is on disk before its launch."""
         if not commands:
             return
-        for_disk: list[StoreCommand] = [command for command in commands if isinstance(command, _FOR_DISK)]
+        for_disk: list[StoreCommand] = [each for each in commands if type(each) in _FOR_DISK]  # type: ignore[misc]
         for start in range(0, len(for_disk), SLICE):
             part = for_disk[start : start + SLICE]
             self._store.carry_out(part)
@@ -395,7 +395,7 @@ class Loop:
         self._carry_out(self._receive([lost]))
 
 
-_FOR_DISK = (Move, Create, Rewish, Bind, Deliver, Discard)
+_FOR_DISK = frozenset({Move, Create, Rewish, Bind, Deliver, Discard})
 
 
 class _Head(Struct):

@@ -374,7 +374,11 @@ class Engine:
 
 def _adds_edges(event: Event) -> bool:
     """Whether it may bring new jobs, or let one wait for another."""
-    return isinstance(event, Lacked) or (isinstance(event, Finished | Asked) and bool(event.children))
+    kind = type(event)
+    return kind is Lacked or (kind in _FINDERS and bool(event.children))  # type: ignore[union-attr]
+
+
+_FINDERS = frozenset({Finished, Asked})
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
