@@ -104,8 +104,9 @@ class Batch:
     def take(self, found: Found | None) -> None:
         """Everything that a flow or downstream_tasks() gave."""
         if isinstance(found, Mapping):
-            nodes = {id(task): self.add(task, named=True) for task in found}
-            for task, upstream in found.items():
+            graph = list(found.items())  # a Mapping may make its keys anew each time
+            nodes = {id(task): self.add(task, named=True) for task, _ in graph}
+            for task, upstream in graph:
                 node = nodes[id(task)]
                 for other in each_of(upstream, f" before {node.id} in the graph"):
                     before = nodes.get(id(other)) or self.add(other, named=False)

@@ -118,18 +118,17 @@ class GroupCommit:
                 max(0, n - count) for n in (self._written, self._covered, self._durable)
             )
 
-    def write_ahead(self, engine: Engine) -> bool:
-        """Write some of the job files that are to come. False: all are written that have to be for now."""
+    def write_ahead(self, engine: Engine) -> None:
+        """Write some of the job files that are to come, unless enough of them are written."""
         stop = min(self._written + PART, engine.entering, AHEAD)
         if self._syncer is None or self._written >= stop:
-            return False
+            return
         anything = self._store.write_ahead(engine.upcoming(self._written, stop))
         if not anything and self._written == self._durable:  # workers have written all of it, or it is known
             self._durable = stop
         if not self._gathered and self._written <= self._durable < stop:
             self._since = time.monotonic()
         self._written = stop
-        return True
 
     def patience(self, engine: Engine) -> float | None:
         """Seconds until there is more to do here, if no answer comes and no sync ends."""

@@ -242,15 +242,15 @@ class Loop:
         All of it, when too many results wait for that: until they are committed, a crash makes them run again.
         """
         engine = self._engine
-        if not engine.entering and not engine.deferred:
-            return []
+        if not engine.entering:
+            return engine.handle(Continued(0), self._clock()) if engine.deferred else []
         if engine.deferred > GROUP:
             count = min(SLICE, engine.entering)
         else:
             count = min(self._commits.enterable(), engine.entering)
             if not leisure:
                 count = min(count, self._executor.free() - engine.claimable)
-        if engine.entering and count <= 0:
+        if count <= 0:
             return []
         self._commits.entered(count)
         return engine.handle(Continued(count), self._clock())

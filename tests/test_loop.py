@@ -201,6 +201,7 @@ def test_what_is_handed_in_waits_until_a_batch_has_entered(project: Path) -> Non
                 '{"task": "tests.workers.tasks:Noop", "params": {"number": 1000000}}'
             )
         entering.append(rig.engine.entering)
+        assert Path("state/inbox/one.json").exists() or not rig.engine.entering
 
     rig.executor.while_waiting = hand_in
     assert rig.work([Noop(number) for number in range(MANY)])

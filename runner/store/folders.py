@@ -178,10 +178,6 @@ class FolderStore:
             with suppress(FileNotFoundError):
                 self.shelf.files.unlink(self.shelf.fds[TMP], name)
 
-    def tmp_name(self, id: str) -> str:
-        """A name in tmp/ that nobody else uses."""
-        return self.shelf.tmp_name(id)
-
     def stage(self, id: str, data: bytes) -> str:
         """Write a file into tmp/, for a later Create (`staged`) or Move (`record`), and give its name there."""
         return self.shelf.write_tmp(id, data)

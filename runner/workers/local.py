@@ -154,8 +154,7 @@ class LocalExecutor:
         if deadline is not None:
             timeout = deadline if timeout is None else min(timeout, deadline)
         count = len(self._workers)
-        ready = self._selector.select(timeout)
-        for key, events in ready:
+        for key, events in self._selector.select(timeout):
             source = key.data
             if source is None:
                 continue

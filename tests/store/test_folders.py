@@ -6,6 +6,8 @@ import errno
 import grp
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -501,6 +503,32 @@ def test_one_sync_for_all_files_of_a_call_and_none_for_moves(tmp_path: Path) -> 
         assert files.syncs == 1
         store.carry_out([claim(n) for n in range(50)])
         assert files.syncs == 1
+
+
+def test_of_two_syncs_at_once_neither_misses_the_error_of_the_other(tmp_path: Path) -> None:
+    class Tells(Files):  # the kernel tells of an error once
+        told = threading.Event()
+
+        def sync_filesystem(self, folder: int) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                return True
+            self.told.set()
+            time.sleep(0.1)
+            raise OSError(errno.EIO, "told once")
+
+    def other() -> None:
+        with pytest.raises(OSError, match="told once"):
+            store.sync()
+
+    files = Tells()
+    with open_store(tmp_path, files=files, durability="power") as store:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert files.told.wait(5)
+        with pytest.raises(StateError, match="told once"):
+            store.carry_out([create(1)])
+        thread.join()
+        assert store.scan() == {}
 
 
 def test_after_a_failed_sync_nothing_is_moved_any_more(tmp_path: Path) -> None:
