@@ -220,6 +220,7 @@ class Batch:
                     limits=limits_of(node.task) if type_.limited else {},
                     priority=type_.priority,
                     all_done=type_.all_done,
+                    finds=type_.asks,
                     found_by=self.finder,
                     submitted=submitted,
                     depth=depth,

@@ -12,9 +12,9 @@ Nothing here decides about a job: that is the engine's, and its commands are car
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -22,34 +22,30 @@ from msgspec import Raw, Struct
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.model import (
-    Asked,
-    Bind,
     Command,
     Continued,
     Count,
     Counted,
-    Create,
-    Deliver,
-    Discard,
     Event,
     Judge,
-    Judged,
     Launch,
     Move,
     Proposal,
     Returned,
-    Rewish,
     Slots,
     Status,
+    StoreCommand,
     Submitted,
+    Trace,
     Walk,
     WorkerLost,
+    Wound,
 )
-from runner.errors import BadJobFile, Refused, RunnerError, StateError
+from runner.errors import Refused, RunnerError, StateError
 from runner.groupcommit import GROUP, GroupCommit
 from runner.listeners import Intake, Watcher
+from runner.rounds import Rounds
 from runner.store.folders import FolderStore
-from runner.store.steps import StoreCommand
 from runner.workers import record, staging
 from runner.workers.port import Executor, Order, Outcome, Reply
 
@@ -75,26 +71,22 @@ class Loop:
         store: FolderStore,
         executor: Executor,
         catalog: Catalog,
+        rounds: Rounds,
         intake: Intake,
         watchers: Sequence[Watcher],
         *,
-        run: str,
-        started: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._store = store
         self._executor = executor
         self._catalog = catalog
+        self._rounds = rounds
         self._intake = intake
         self._watchers = watchers
-        self._run = run
-        self._started = started
         self._clock = clock
         self._commits = GroupCommit(store, executor)
         self._entered: Callable[[], None] | None = None
-        self._judging: deque[str] = deque()
-        self._walks: deque[Walk] = deque()
         self._next_poll = 0.0
         self._full = False
         self._changed = True  # since free workers were last given what is ready
@@ -114,9 +106,14 @@ class Loop:
         """Leave at once; what runs goes back to pending/. Safe in a signal handler."""
         self.stopping = self.killing = True
 
-    def submit(self, batch: list[Proposal], entered: Callable[[], None] | None = None) -> None:
-        """Propose the run's roots; `entered` once all of them are durable. Raises Refused, with nothing changed."""
-        self.do(Submitted(batch))
+    def submit(
+        self, batch: list[Proposal], entered: Callable[[], None] | None = None, dropped: Iterable[str] = ()
+    ) -> None:
+        """Propose the run's roots; `entered` once all of them are durable. Raises Refused, with nothing changed.
+
+        `dropped`: roots of the last such run that are none of this one's.
+        """
+        self.do(Submitted(batch, dropped=tuple(dropped)))
         self._entered = entered
         self._note_entered()
 
@@ -168,16 +165,19 @@ class Loop:
             return False
         if self.stopping:
             return True
-        if self._judging or self._walks or not self._engine.finished:
+        if self._rounds or not self._engine.finished:
             return False
         if self._intake.unsettled:  # a file that may not be whole yet
             return False
         self._next_poll = 0.0  # one last look: what was accepted before the end is done
-        return not self._look_into_inbox() and not self._intake.unsettled
+        if self._look_into_inbox() or self._intake.unsettled:
+            return False
+        self.do(Wound())
+        return not self._rounds
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        more = self._changed or self._judging or self._walks
+        more = self._changed or self._rounds
         if not self.stopping and (more or (self._engine.finished and not self._intake.unsettled)):
             return 0.0
         commits = self._commits.patience(self._engine)
@@ -193,7 +193,7 @@ class Loop:
         engine = self._engine
         self._full = self._changed = False
         due = engine.next_time()
-        idle &= not (engine.busy or self._judging or self._walks or self._commits or engine.entering)
+        idle &= not (engine.busy or self._rounds or self._commits or engine.entering)
         if not (engine.claimable or idle or (due is not None and due <= self._clock())):
             return []
         free = self._executor.free()
@@ -287,10 +287,8 @@ class Loop:
             self._executor.start(orders, self._store.take_leftovers())
         for command in commands if len(for_disk) + len(orders) < len(commands) else ():
             match command:
-                case Judge(id):
-                    self._judging.append(id)
-                case Walk():
-                    self._walks.append(command)
+                case Judge() | Walk() | Trace():
+                    self._rounds.add(command)
                 case Count():
                     self._count(command)
 
@@ -319,32 +317,8 @@ class Loop:
 
     def _judge_some(self) -> None:
         """Judge done jobs for a while, and propose again what was found last time."""
-        until = time.monotonic() + JUDGED_AT_ONCE
-        while self._judging and time.monotonic() < until:
-            id = self._judging.popleft()
-            try:
-                job = self._store.read(id, Status.DONE)
-            except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
-                self.do(Judged(id=id, reason=None))
-            else:
-                self.do(self._catalog.judge(job, self._run, self._started))
-        while self._walks and time.monotonic() < until:
-            walk = self._walks.popleft()
-            self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
-
-    def known(self, ids: Iterable[str]) -> list[Proposal]:
-        """These jobs, as they stand in their files; without those whose file or class is gone."""
-        proposals = []
-        for id in ids:
-            status = self._engine.ledger.status(id)
-            if status in (None, Status.QUARANTINE, Status.CANCELLED):
-                continue
-            assert status is not None
-            try:
-                proposals.append(self._catalog.proposal(self._store.read(id, status)))
-            except (FileNotFoundError, RunnerError, TypeError):
-                continue
-        return proposals
+        for event in self._rounds.answers(JUDGED_AT_ONCE):
+            self.do(event)
 
     # ----------------------------------------------------------------------------------------- inbox, and the end
 
@@ -395,7 +369,7 @@ class Loop:
         self._carry_out(self._receive([lost]))
 
 
-_FOR_DISK = frozenset({Move, Create, Rewish, Bind, Deliver, Discard})
+_FOR_DISK = frozenset(get_args(StoreCommand))
 
 
 class _Head(Struct):

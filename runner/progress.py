@@ -47,7 +47,7 @@ class Progress:
     def replied(self, reply: Reply) -> None:
         event = reply.event
         if isinstance(event, Finished):
-            self.changes[reply.change] += 1
+            self.changes[event.change] += 1
         elif isinstance(event, Failed) and self._verbosity >= 0:
             first = reply.error.splitlines()[0] if reply.error else ""
             if event.retry_at is not None:

@@ -28,10 +28,12 @@ from runner.core.engine import Engine
 from runner.core.model import Proposal, Recovered, Status
 from runner.errors import Busy, Refused, RunnerError, StateError, UsageError
 from runner.handed import Handed
+from runner.judge import Judge
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
 from runner.rebuild import rebuild
 from runner.recorder import Recorder
+from runner.rounds import Rounds
 from runner.settings import overrides
 from runner.store import codec
 from runner.store.folders import FolderStore
@@ -52,6 +54,10 @@ class Options(Struct, frozen=True, kw_only=True):
     rates: dict[str, str] = {}
     durability: Literal["power", "process"] = "power"
     modules: tuple[str, ...] = ()  # whose tasks may run
+    force: bool = False  # all that the run reaches is due
+    force_tasks: tuple[str, ...] = ()  # the jobs of these classes are
+    adopt: bool = False  # outputs that are there without a record of ours are taken over
+    verify: bool = False  # outputs are hashed, not only measured
     verbosity: int = 0
 
 
@@ -126,8 +132,8 @@ class Session:
         engine = Engine(resuming=True)
         recorder = Recorder(Journal(self._store, self._store.run or new_run_id((), time.time())))
         handed = Handed(self._store, self._catalog, engine)
-        run, now = self._store.run, time.time()
-        loop = Loop(engine, self._store, Nobody(), self._catalog, handed, [recorder], run=run, started=now)
+        rounds = self._rounds(engine, self._store.run, time.time())
+        loop = Loop(engine, self._store, Nobody(), self._catalog, rounds, handed, [recorder])
         try:
             loop.do(recovered)
             loop.take_in()
@@ -159,6 +165,18 @@ class Session:
             kind = "" if isinstance(error, TypeError) else f"{type(error).__name__}: "
             raise UsageError(f"{kind}{error}") from error
 
+    def _rounds(self, engine: Engine, run: str, started: float) -> Rounds:
+        options = self._options
+        judge = Judge(
+            self._catalog,
+            run=run,
+            started=started,
+            verify=options.verify,
+            force=options.force,
+            force_tasks=options.force_tasks,
+        )
+        return Rounds(self._store, self._catalog, engine.ledger, judge)
+
     # ------------------------------------------------------------------------------------------------------ the run
 
     def _work(self, record: RunFile, roots: list[Proposal] | None, found: tuple[Recovered, int]) -> Summary:
@@ -182,24 +200,16 @@ class Session:
         recorder = Recorder(Journal(self._store, record.id))
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
+        rounds = self._rounds(engine, record.id, started)
         try:
-            loop = Loop(
-                engine,
-                self._store,
-                executor,
-                self._catalog,
-                handed,
-                [recorder, progress],
-                run=record.id,
-                started=started,
-            )
+            loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress])
             with self._signals(loop), _rare_collections():
                 loop.do(recovered)
                 if roots is None:
-                    loop.submit(loop.known(record.roots))
+                    loop.submit(rounds.known(record.roots), dropped=self._dropped(record))
                 else:
                     record = replace(record, roots=[proposal.id for proposal in roots])
-                    loop.submit(roots, note_admitted)
+                    loop.submit(roots, note_admitted, self._dropped(record))
                     roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
                 complete = loop.run()
         finally:
@@ -209,7 +219,8 @@ class Session:
         counts = engine.tally()
         quarantined = damaged + handed.quarantined
         exit_code = self._exit_code(complete, counts, quarantined)
-        self._end(record, exit_code)
+        changes = {task: dict(kinds) for task, kinds in sorted(engine.changes().items())}
+        self._end(record if exit_code == 3 else replace(record, changes=changes, gone=engine.gone), exit_code)
         return Summary(
             run=record.id,
             state=self._store.path,
@@ -221,6 +232,14 @@ class Session:
             quarantined=quarantined,
             seconds=time.monotonic() - began,
         )
+
+    def _dropped(self, record: RunFile) -> list[str]:
+        """The roots that the last run of the same target had, and this one has not."""
+        before = self._runs.before(record) if record.target is not None else None
+        if before is None:
+            return []
+        roots = frozenset(record.roots)
+        return [id for id in before.roots if id not in roots]
 
     def _end(self, record: RunFile, exit_code: int) -> None:
         """A run that leaves work behind has not ended; one that does not has ended those it took over from, too."""
@@ -249,6 +268,7 @@ class Session:
             devices=tuple(devices),
             modules=self._modules,
             threads=self._options.threads,
+            adopt=self._options.adopt,
         )
 
     def _preload(self, record: RunFile) -> list[str]:

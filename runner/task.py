@@ -50,6 +50,7 @@ __all__ = [
     "output_paths",
     "previous",
     "replace_paths",
+    "wiring",
     "with_defaults",
     "with_inputs",
     "without_hints",
@@ -303,6 +304,14 @@ def input_paths(task: Task, root: Path | str) -> list[tuple[FieldInfo, str]]:
     """Every Input path, `normalised`, with its field. Raises TypeError as `encode` does."""
     type_ = describe(type(task))
     return [(field, path) for field in type_.inputs for path in paths_in(_dump(type_, field, task, str(root)))]
+
+
+def wiring(type_: TaskType, params: Mapping[str, Json], there: Collection[str]) -> str:
+    """16 hex digits that tell which Input field has which of the files that are there, in which order."""
+    wired = [
+        [field.name, [path for path in paths_in(params.get(field.name)) if path in there]] for field in type_.inputs
+    ]
+    return short_hash(_canonical(wired))
 
 
 def output_paths(task: Task, root: Path | str) -> list[str]:

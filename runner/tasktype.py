@@ -89,8 +89,9 @@ class TaskType:
     path_plan: PathPlan | None
 
     @property
-    def has_outputs(self) -> bool:
-        return bool(self.outputs)
+    def wired(self) -> bool:
+        """Whether the list of its input files does not tell which field has which of them."""
+        return len(self.inputs) > 1 or any(field.many for field in self.inputs)
 
     def field(self, name: str) -> FieldInfo | None:
         return next((field for field in self.fields if field.name == name), None)

@@ -15,8 +15,10 @@ from runner.core.engine import Engine
 from runner.core.model import Move, Recovered, Status, WorkerLost
 from runner.core.queue import Override
 from runner.handed import Handed
+from runner.judge import Judge
 from runner.loop import Loop
 from runner.rebuild import rebuild
+from runner.rounds import Rounds
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files
@@ -134,15 +136,16 @@ class Rig:
         self.handed = Handed(self.store, self.catalog, self.engine)
         self.moves: list[tuple[str, str]] = []
         self.replies: list[Reply] = []
+        judge = Judge(self.catalog, run=run, started=STARTED)
+        self.rounds = Rounds(self.store, self.catalog, self.engine.ledger, judge)
         self.loop = Loop(
             self.engine,
             self.store,
             self.executor,
             self.catalog,
+            self.rounds,
             self.handed,
             [self],
-            run=run,
-            started=STARTED,
             clock=clock,
         )
 

@@ -460,7 +460,7 @@ def test_known_jobs_are_proposed_again_as_they_stand_and_those_that_cannot_be_ar
     ids = rig.submit([Noop(1), Noop(2), Write("a.txt")])
     assert rig.loop.run()
     Path("state", "done", f"{ids[1]}.json").unlink()
-    found = rig.loop.known([*ids, "Noop-0123456789abcdef"])
+    found = rig.rounds.known([*ids, "Noop-0123456789abcdef"])
     assert [proposal.id for proposal in found] == [ids[0], ids[2]]
     assert all(isinstance(proposal, Proposal) for proposal in found)
     assert rig.engine.ledger.status(ids[0]) is Status.DONE

@@ -37,8 +37,6 @@ def test_what_describe_says_about_fields() -> None:
     assert describe(Merge) is describe(Merge)
     assert describe(Fetch).hints == {"lastmod"}
     assert describe(Fetch).name == "tests.task_samples:Fetch"
-    assert describe(Fetch).has_outputs
-    assert not describe(NoFile).has_outputs
     assert describe(Frozen).inputs[0].many
 
 

@@ -7,6 +7,9 @@ is tried again)? wait for that. Something hopeless? blocked, which settles it an
 judged now. Otherwise it is ready, once its inputs have a maker and its time has come. So failure and success travel by
 one mechanism, and whatever changed behind the forest's back is caught at the release.
 
+A job that comes after one which this run has not reached cannot know whether that is going to be made anew, as long as
+somebody is open who may find it. It is held until then (`unsure`), or until nothing else can run.
+
 A settled job may be opened again: it is tried again, or was only now found to be due. Who comes after it and has not
 begun waits anew (`look_again`); who is done is judged again when it has run (`renew`).
 """
@@ -19,7 +22,7 @@ from collections.abc import Iterable, Sequence
 
 from runner.core.graph import Forest
 from runner.core.ledger import Ledger, Node, Phase, Several
-from runner.core.model import Change, Command, Judge, Move, Need, Status, Step, transition
+from runner.core.model import Change, Command, Judge, Move, Need, Proposal, Status, Step, Stored, transition
 from runner.core.queue import Override, ReadyQueue
 
 
@@ -36,6 +39,8 @@ class Board:
         self.phases = [0] * len(Phase)  # how many nodes stand in each
         self.unmade = Several()  # path -> jobs that read it, as long as no job makes it
         self.missing: dict[str, dict[str, Need]] = {}  # job -> its Inputs that no job makes and that are not there
+        self.finders = 0  # how many are open who may name jobs that this run has not reached
+        self.unsure: dict[str, int] = {}  # held job -> how many it comes after that this run has not reached
         self._delayed: list[tuple[float, str]] = []
         self._settled: deque[str] = deque()
         self._settling = False
@@ -52,6 +57,8 @@ class Board:
         """The one place where a node changes its phase."""
         if node.phase is Phase.READY:
             self.ready.withdraw(node.id)
+        if node.finds:
+            self.finders += (phase is not Phase.SETTLED) - node.open
         self.phases[node.phase] -= 1
         self.phases[phase] += 1
         node.phase = phase
@@ -62,6 +69,7 @@ class Board:
         if old is not None:
             self._drop(old)
         self.phases[node.phase] += 1
+        self.finders += node.finds and node.open
         self.ledger.add(node)
 
     def forget(self, id: str) -> None:
@@ -77,13 +85,27 @@ class Board:
         if node.phase is Phase.READY:
             self.ready.withdraw(node.id)
         self.missing.pop(node.id, None)
+        self.unsure.pop(node.id, None)
         self.phases[node.phase] -= 1
+        self.finders -= node.finds and node.open
+
+    def node_of(self, id: str, item: Proposal | None = None) -> Node:
+        """The node of a job; a settled one, if this run has not dealt with it so far."""
+        node = self.ledger.node(id)
+        if node is None:
+            status = self.ledger.status(id)
+            assert status is not None
+            node = Node(item or Stored(id=id, status=status), status, ())
+            node.phase = Phase.SETTLED
+            self.track(node)
+        return node
 
     def settle(self, *nodes: Node) -> None:
         """Through for this run. Iterative: a chain of a thousand blocked jobs must not recurse a thousand deep."""
         for node in nodes:
             self.phase(node, Phase.SETTLED)
             self.missing.pop(node.id, None)
+            self.unsure.pop(node.id, None)
             self._settled.append(node.id)
         if self._settling:
             return
@@ -113,12 +135,16 @@ class Board:
         for id in self.forest.plant(self.waits(nodes)):
             self.release(self.ledger[id])
 
-    def release(self, node: Node) -> None:
-        """All it came after may be settled: look at the facts."""
+    def release(self, node: Node, *, sure: bool = False) -> None:
+        """All it came after may be settled: look at the facts. `sure`: nobody will be found that it comes after."""
         if node.phase is not Phase.WAITING:
             return
         if any(self.ledger.is_open(id) for id in node.after):
             self.plant([node])
+            return
+        if not sure and self.finders > (node.finds and node.open) and (unreached := self._unreached(node)):
+            self.unsure[node.id] = unreached
+            self.phase(node, Phase.HELD)
             return
         hopeless = None if node.all_done else self.ledger.hopeless(node)
         if node.status is Status.DONE:
@@ -136,6 +162,34 @@ class Board:
                 self.unblock(node)
                 self.look_again(self.ledger.readers(node.id))
             self.enqueue(node)
+
+    def _unreached(self, node: Node) -> int:
+        """How many it comes after were done before this run, which has not come to them."""
+        ledger, count = self.ledger, 0
+        for id in node.after:
+            upstream = ledger.node(id)
+            count += ledger.status(id) is Status.DONE and (upstream is None or not upstream.reached)
+        return count
+
+    def reach(self, node: Node) -> None:
+        """The run has come to a job: those that were held for it know of one more."""
+        if node.reached:
+            return
+        node.reached = True
+        for reader in self.ledger.readers(node.id) if self.unsure and node.status is Status.DONE else ():
+            if reader.id in self.unsure:
+                self.unsure[reader.id] -= 1
+                if self.unsure[reader.id] <= 0:
+                    del self.unsure[reader.id]
+                    self.again(reader)
+
+    def be_sure(self) -> None:
+        """Nobody is left who may find those that held jobs come after."""
+        held, self.unsure = self.unsure, {}
+        for id in held:
+            node = self.ledger[id]
+            self.phase(node, Phase.WAITING)
+            self.release(node, sure=True)
 
     def again(self, node: Node) -> None:
         """It has to run, or to be judged, once more."""
@@ -172,7 +226,7 @@ class Board:
                 if node.open:
                     continue
             elif node.phase is Phase.HELD:
-                if node.id in self.missing:
+                if node.id in self.missing or node.id in self.unsure:
                     continue
             elif node.phase not in (Phase.DELAYED, Phase.READY):
                 continue

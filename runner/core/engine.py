@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from runner.core.board import Board
+from runner.core.departures import Departures
 from runner.core.intake import Intake
 from runner.core.ledger import Node, Phase
 from runner.core.model import (
@@ -32,14 +33,17 @@ from runner.core.model import (
     Create,
     Deliver,
     Discard,
+    Distrust,
     Event,
     Failed,
     Finished,
+    Invalidated,
     Judged,
     Lacked,
     Launch,
     Need,
     Recovered,
+    Relist,
     Retried,
     Returned,
     Slots,
@@ -47,15 +51,17 @@ from runner.core.model import (
     Step,
     Submitted,
     Ticked,
+    Traced,
     Walk,
     Withdrawn,
     WorkerLost,
+    Wound,
 )
 from runner.core.queue import Override
 from runner.core.takeover import take_over
 from runner.errors import CycleFound, Refused
 
-_IDLE = (Phase.WAITING, Phase.HELD, Phase.SETTLED)
+_IDLE = (Phase.WAITING, Phase.HELD, Phase.PARKED, Phase.SETTLED)
 
 
 class Engine:
@@ -64,7 +70,9 @@ class Engine:
     def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = (), part: int = 64) -> None:
         self._board = Board(overrides)
         self._intake = Intake(self._board, resuming=resuming, part=part)
+        self._departures = Departures(self._board)
         self._deferred: deque[Event] = deque()
+        self._rooted = True  # its roots are not still to come
         self.ledger = self._board.ledger
         self.forest = self._board.forest
 
@@ -76,6 +84,8 @@ class Engine:
             self._deferred.append(event)
         else:
             _HANDLERS[type(event)](self, event)
+        if self._board.unsure and not self._board.finders:
+            self._board.be_sure()
         return self._board.out
 
     # ------------------------------------------------------------------------------------------ what the shell asks
@@ -124,14 +134,37 @@ class Engine:
         """How many of the jobs that this run reached stand in which status."""
         return Counter(node.status for node in self.ledger.nodes() if node.reached)
 
+    def changes(self) -> dict[str, Counter[str]]:
+        """Class name -> what became of the jobs that this run reached, and of those that are gone, in numbers."""
+        found: dict[str, Counter[str]] = {}
+        for node in self.ledger.nodes():
+            kind = _KINDS.get(node.status) if node.status is not Status.DONE else node.change or "unchanged"
+            if node.reached and kind:
+                found.setdefault(node.id.rpartition("-")[0], Counter())[kind] += 1
+        for id in self._departures.gone:
+            found.setdefault(id.rpartition("-")[0], Counter())["gone"] += 1
+        return found
+
+    @property
+    def gone(self) -> list[str]:
+        """The jobs that somebody named last time, and nobody does now."""
+        return list(self._departures.gone)
+
     # --------------------------------------------------------------------------------------------------- beginnings
 
     def _recovered(self, event: Recovered) -> None:
+        if self._rooted:
+            self._rooted = False
+            self._board.finders += 1  # the run itself
         take_over(self._board, event)
 
     def _submitted(self, event: Submitted) -> None:
         assert not self.entering, "one batch at a time"
         self._intake.admit(event.batch, by_name=event.by_name)
+        self._departures.drop(event.dropped)
+        if not (event.by_name or self._rooted):
+            self._rooted = True
+            self._board.finders -= 1
 
     def _withdrawn(self, event: Withdrawn) -> None:
         assert not self.entering, "what was checked may not change"
@@ -177,14 +210,25 @@ class Engine:
         First those that can go on without: what they find may be what the others lack.
         """
         board, phases = self._board, self._board.phases
-        if not phases[Phase.HELD] or any(phases[phase] for phase in Phase if phase not in _IDLE):
+        if any(phases[phase] for phase in Phase if phase not in _IDLE):
             return
+        if board.unsure:
+            board.be_sure()
+        elif phases[Phase.PARKED]:
+            self._departures.dismiss()
+        elif phases[Phase.HELD]:
+            self._give_up_waiting()
+        else:
+            return
+        self._slots(Slots(free))
+
+    def _give_up_waiting(self) -> None:
+        board = self._board
         held = [(node, needs) for id, needs in board.missing.items() if (node := self.ledger[id]).phase is Phase.HELD]
         content = [node for node, needs in held if all(need.optional for need in needs.values())]
         for node in content or [node for node, _ in held]:
             node.last_call = True
             board.again(node)
-        self._slots(Slots(free))
 
     def _ticked(self, event: Ticked) -> None:
         self._board.wake()
@@ -202,19 +246,33 @@ class Engine:
             board.out.append(Deliver(event.id, event.deliver, event.trash))
         if event.children:
             try:
-                self._intake.admit(event.children, lambda: self._finish(node, event.record))
+                self._intake.admit(event.children, lambda: self._finish(node, event))
             except Refused as refused:
                 staged = tuple(child.staged for child in event.children if child.staged)
                 board.out.append(Discard((event.record, *staged)))
                 self._fail(node, Attempt(outcome="published", type=type(refused).__name__, message=str(refused)))
         else:
-            self._finish(node, event.record)
+            self._finish(node, event)
 
-    def _finish(self, node: Node, record: str) -> None:
+    def _finish(self, node: Node, event: Finished) -> None:
         """Its children are there."""
-        self._board.move(node, Step.FINISH, record=record)
-        self._up_to_date(node)
-        self._board.renew(node.id)
+        board = self._board
+        board.move(node, Step.FINISH, record=event.record)
+        node.change = event.change
+        self._departures.drop(event.dropped)
+        if node.distrusted:
+            self._distrust(node)
+            node.distrusted, node.rejudge = False, True
+        if event.found and not node.rejudge:
+            self._walk(node, event.found)
+        else:
+            self._up_to_date(node)
+        board.renew(node.id)
+
+    def _walk(self, node: Node, found: tuple[str, ...]) -> None:
+        """Those that it found last time stay reached."""
+        self._board.phase(node, Phase.ASKING)
+        self._board.out.append(Walk(found, node.id))
 
     def _up_to_date(self, node: Node) -> None:
         """It is done, and its children are there; unless something came up meanwhile, that is all."""
@@ -319,13 +377,14 @@ class Engine:
         node = self.ledger[event.id]
         if node.phase is not Phase.JUDGING:  # cancelled or superseded meanwhile
             return
+        node.change = event.change
+        self._departures.drop(event.dropped)
         if event.reason is not None:
             self._expire(node, event.reason)
         elif event.asks:
             self._ask(node)
         elif event.found:
-            self._board.phase(node, Phase.ASKING)
-            self._board.out.append(Walk(event.found, node.id))
+            self._walk(node, event.found)
         else:
             self._board.settle(node)
 
@@ -341,17 +400,52 @@ class Engine:
             self._expire(node, event.error)
             return
         try:
-            self._intake.admit(event.children, lambda: self._up_to_date(node))
+            self._intake.admit(event.children, lambda: self._answered(node, event))
         except Refused as refused:
             self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
             self._expire(node, str(refused))
+
+    def _answered(self, node: Node, event: Asked) -> None:
+        """Its children are there."""
+        if event.found is not None:
+            self._board.out.append(Relist(node.id, event.found, event.dropped))
+        self._departures.drop(event.dropped)
+        self._up_to_date(node)
 
     def _expire(self, node: Node, reason: str) -> None:
         node.not_before = None
         self._board.move(node, Step.EXPIRE, change=Change(reset_retries=True), why=reason)
         self._board.again(node)
 
+    # ----------------------------------------------------------------------------------------- what nobody names now
+
+    def _wound(self, event: Wound) -> None:
+        self._departures.wind_up()
+
+    def _traced(self, event: Traced) -> None:
+        self._departures.traced(event)
+
     # ------------------------------------------------------------------------------------------------ a person's wish
+
+    def _invalidated(self, event: Invalidated) -> None:
+        for id in event.ids:
+            node, status = self.ledger.node(id), self.ledger.status(id)
+            if status in (None, Status.QUARANTINE):
+                continue
+            if node is not None and node.status is Status.RUNNING:
+                node.distrusted = True  # what its worker is making now is not to be relied on either
+                continue
+            self._distrust(self._board.node_of(id))
+            if node is None or node.status is not Status.DONE or not node.proposed:
+                continue
+            if node.phase is Phase.SETTLED:
+                self._board.again(node)
+                self._board.look_again(self.ledger.readers(id))
+            elif node.phase in (Phase.ASKING, Phase.BUSY):
+                node.rejudge = True
+
+    def _distrust(self, node: Node) -> None:
+        self._board.out.append(Distrust(node.id, node.status))
 
     def _retried(self, event: Retried) -> None:
         board = self._board
@@ -379,6 +473,7 @@ def _adds_edges(event: Event) -> bool:
 
 
 _FINDERS = frozenset({Finished, Asked})
+_KINDS = {Status.FAILED: "failed", Status.BLOCKED: "blocked"}
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
@@ -394,6 +489,9 @@ _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     WorkerLost: Engine._worker_lost,
     Judged: Engine._judged,
     Asked: Engine._asked,
+    Traced: Engine._traced,
+    Wound: Engine._wound,
+    Invalidated: Engine._invalidated,
     Retried: Engine._retried,
     Cancelled: Engine._cancelled,
     Ticked: Engine._ticked,

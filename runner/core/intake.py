@@ -13,8 +13,8 @@ from itertools import islice
 from runner.core import policy
 from runner.core.admission import Admission, Admitted, Fate, Plan
 from runner.core.board import Board
-from runner.core.ledger import Node, Phase
-from runner.core.model import Attempt, Bind, Change, Create, Discard, Proposal, Rewish, Status, Step, Stored
+from runner.core.ledger import Node
+from runner.core.model import Attempt, Bind, Change, Create, Discard, Proposal, Rewish, Status, Step
 from runner.errors import GrowthLimit
 
 
@@ -47,6 +47,7 @@ class Intake:
         if len(batch) > self._part and self._admission.divisible(plan):
             self._rest.extend(plan.admitted)
             self._by_name, self._then = by_name, then
+            self._board.finders += 1  # what is to come may be what others come after
             self.go_on(self._part)
         else:
             self._take_up(plan)
@@ -59,9 +60,11 @@ class Intake:
         rest = self._rest
         part = [self._admission.anew(rest.popleft(), by_name=self._by_name) for _ in range(min(count, len(rest)))]
         self._take_up(Plan(part, {}, {}))
-        if not rest and self._then is not None:
+        if not rest:
+            self._board.finders -= 1
             then, self._then = self._then, None
-            then()
+            if then is not None:
+                then()
 
     def upcoming(self, start: int, stop: int) -> list[Create]:
         """The new jobs among the next to enter, from the `start`-th to before the `stop`-th."""
@@ -111,14 +114,15 @@ class Intake:
 
     def _wish(self, entry: Admitted) -> None:
         board, proposal = self._board, entry.proposal
-        node = self._known(proposal.id, proposal)
+        node = board.node_of(proposal.id, proposal)
         board.ledger.come_after(node, entry.after)
         board.ledger.own(node, proposal.outputs[1:])
         if not node.proposed:
             board.read(node.id, entry.unmade)
         node.rejudge |= entry.fate is Fate.REJUDGE
         node.fingerprint, node.found_by, node.depth = proposal.fingerprint, proposal.found_by, proposal.depth
-        node.proposed = node.reached = True
+        node.proposed = True
+        board.reach(node)
         board.out.append(Rewish(proposal, entry.after, node.status))
 
     def _enter(self, entry: Admitted, node: Node) -> None:
@@ -128,25 +132,14 @@ class Intake:
         if known is None or not known.proposed:
             board.read(node.id, entry.unmade)
         board.lack(node.id, (need for need in entry.unmade if not need.exists))
-        node.proposed = node.reached = True
+        node.proposed = True
+        board.reach(node)
         if entry.fate is Fate.NEW:
             board.out.append(Create(proposal, entry.after))
         else:
             board.out.append(Rewish(proposal, entry.after, node.status))
         if entry.fate is Fate.RETRY:
             board.move(node, Step.RETRY, change=Change(reset_retries=True), why="to be tried again")
-
-    def _known(self, id: str, item: Proposal | None = None) -> Node:
-        """The node of a job; a settled one, if this run has not dealt with it so far."""
-        ledger = self._board.ledger
-        node = ledger.node(id)
-        if node is None:
-            status = ledger.status(id)
-            assert status is not None
-            node = Node(item or Stored(id=id, status=status), status, ())
-            node.phase = Phase.SETTLED
-            self._board.track(node)
-        return node
 
     def wait_for_makers(self, node: Node, paths: Iterable[str]) -> None:
         """Its Inputs are not there: it comes after those who make them, if anybody does. Raises CycleFound."""
@@ -167,18 +160,18 @@ class Intake:
 
         The former owners are not settled yet: who waits for them must find the new owner when it is released.
         """
-        ledger = self._board.ledger
+        board, ledger = self._board, self._board.ledger
         readers = {node.id for former in plan.superseded for node in ledger.readers(former)}
         changed = [self._bind(ledger[id], plan.rebound.pop(id)) for id in sorted(readers & plan.rebound.keys())]
         for former, owner in plan.superseded.items():
             message = f"{owner} makes its output now"
-            self._cancel(self._known(former), Attempt(outcome="superseded", type="Superseded", message=message))
+            self._cancel(board.node_of(former), Attempt(outcome="superseded", type="Superseded", message=message))
             ledger.revivable.add(former)
         return changed
 
     def cancel(self, id: str) -> None:
         """A person wants it never to run."""
-        node = self._known(id)
+        node = self._board.node_of(id)
         self._cancel(node, Attempt(outcome="cancelled", type="Cancelled", message="by a person"))
         self._board.ledger.revivable.discard(id)
         self._board.settle(node)

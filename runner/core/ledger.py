@@ -27,7 +27,8 @@ class Phase(IntEnum):
     BUSY = 4  # with a worker
     JUDGING = 5  # being compared with its record
     ASKING = 6  # being asked for its children
-    SETTLED = 7  # nothing more to do in this run
+    PARKED = 7  # dropped by who found it: for somebody who names it
+    SETTLED = 8  # nothing more to do in this run
 
 
 class Node:
@@ -37,7 +38,10 @@ class Node:
         "after",
         "all_done",
         "blocker",
+        "change",
         "depth",
+        "distrusted",
+        "finds",
         "fingerprint",
         "found_by",
         "id",
@@ -51,6 +55,7 @@ class Node:
         "reached",
         "rejudge",
         "status",
+        "submitted",
         "suspect",
         "unwanted",
     )
@@ -63,6 +68,8 @@ class Node:
         self.limits = item.limits or NO_LIMITS
         self.priority = item.priority
         self.all_done = item.all_done
+        self.finds = item.finds
+        self.submitted = item.submitted
         self.fingerprint = item.fingerprint
         self.depth = item.depth
         self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
@@ -73,6 +80,8 @@ class Node:
         self.reached = False  # it counts for this run's exit code
         self.rejudge = False  # it was proposed anew, or something it read was made anew, while a worker had it
         self.suspect = False  # a worker died that had it and others
+        self.distrusted = False  # a person invalidated it while a worker had it
+        self.change = ""  # what came of it in this run: new, changed, unchanged or absent
         self.unwanted = False  # a person cancelled it while a worker had it
         self.last_call = False  # nobody will make its inputs any more
 

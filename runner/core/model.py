@@ -116,6 +116,7 @@ class Proposal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: dict[str, Limit] = {}
     priority: int = 0
     all_done: bool = False
+    finds: bool = False  # its class may find others
     found_by: str | None = None
     submitted: bool = False
     depth: int = 0
@@ -141,6 +142,8 @@ class Stored(Struct, frozen=True, kw_only=True):
     limits: dict[str, Limit] = {}
     priority: int = 0
     all_done: bool = False
+    finds: bool = False  # as a Proposal has it
+    submitted: bool = False
     fingerprint: str = ""
     depth: int = 0
     not_before: float | None = None
@@ -166,6 +169,7 @@ class Submitted(Struct, frozen=True):
 
     batch: list[Proposal]
     by_name: bool = False  # a person named these: what was cancelled comes back, what failed is tried again
+    dropped: tuple[str, ...] = ()  # roots of the last run of the same target that are none of this one's
 
 
 class Withdrawn(Struct, frozen=True):
@@ -199,7 +203,10 @@ class Finished(Struct, frozen=True, kw_only=True, tag=True):
     record: str  # name in tmp/ of the whole finished job file
     deliver: tuple[tuple[str, str], ...] = ()  # (staging path, final path)
     trash: tuple[str, ...] = ()  # outputs that became absent
-    children: list[Proposal] | None = None  # None: its class finds none
+    children: list[Proposal] | None = None  # None: its class finds none, or it is absent
+    found: tuple[str, ...] = ()  # it is absent: those that it found last time stay reached
+    dropped: tuple[str, ...] = ()  # it found them last time, and no more
+    change: str = ""  # new, changed, unchanged or absent
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
@@ -232,8 +239,10 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     id: str
     reason: str | None
-    asks: bool = False  # its class finds children, and they must be asked for again
-    found: tuple[str, ...] = ()  # else: the children that its record names
+    asks: bool = False  # it must be asked again for its children
+    found: tuple[str, ...] = ()  # else: those that stay reached, as its record names them
+    dropped: tuple[str, ...] = ()  # those that it dropped earlier in this run
+    change: str = ""  # it ran earlier in this run, and that came of it
 
 
 class Asked(Struct, frozen=True, kw_only=True, tag=True):
@@ -242,6 +251,24 @@ class Asked(Struct, frozen=True, kw_only=True, tag=True):
     id: str
     children: list[Proposal]
     error: str | None = None
+    found: tuple[str, ...] | None = None  # other children than its record names: these
+    dropped: tuple[str, ...] = ()  # its record names them, or did when this run began, and it does no more
+
+
+class Traced(Struct, frozen=True):
+    """The answer to Trace: of each job whether it was handed in, and whom its record names as found."""
+
+    jobs: tuple[tuple[str, bool, tuple[str, ...]], ...]
+
+
+class Wound(Struct, frozen=True):
+    """Nothing is left to do: whatever is not reached by now will not be."""
+
+
+class Invalidated(Struct, frozen=True):
+    """A person does not trust what these made: they are due, and start from nothing."""
+
+    ids: tuple[str, ...]
 
 
 class Retried(Struct, frozen=True):
@@ -281,6 +308,9 @@ Event: TypeAlias = (
     | WorkerLost
     | Judged
     | Asked
+    | Traced
+    | Wound
+    | Invalidated
     | Retried
     | Cancelled
     | Ticked
@@ -333,6 +363,21 @@ class Bind(Struct, frozen=True):
     after: tuple[str, ...]
 
 
+class Relist(Struct, frozen=True):
+    """A done job names other children than its record does: store which, and which it dropped in this run."""
+
+    id: str
+    found: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+class Distrust(Struct, frozen=True):
+    """Mark the record of a job as not to be relied on."""
+
+    id: str
+    status: Status
+
+
 class Deliver(Struct, frozen=True):
     """Rename a finished job's outputs to their final names; move what became absent to trash/."""
 
@@ -368,6 +413,12 @@ class Walk(Struct, frozen=True):
     finder: str
 
 
+class Trace(Struct, frozen=True):
+    """Look into the files of these jobs, whom nobody named any more, and answer with Traced."""
+
+    ids: tuple[str, ...]
+
+
 class Count(Struct, frozen=True):
     """A job's worker died under it: append the attempt, see whether retries are left, answer with Counted."""
 
@@ -375,5 +426,8 @@ class Count(Struct, frozen=True):
     attempt: Attempt
 
 
-Command: TypeAlias = Create | Rewish | Move | Bind | Deliver | Discard | Launch | Judge | Walk | Count
+StoreCommand: TypeAlias = Create | Rewish | Move | Bind | Relist | Distrust | Deliver | Discard
+"""What is for the disk."""
+
+Command: TypeAlias = StoreCommand | Launch | Judge | Walk | Trace | Count
 """Carried out strictly in the order given."""

@@ -6,11 +6,18 @@ nothing here looks at a disk or a clock. mtimes are no facts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
 from runner.core.model import Json
+
+
+class Made(Struct, frozen=True):
+    """A file that a job made. `sha256` None: only the size counts."""
+
+    bytes: int
+    sha256: str | None = None
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -19,33 +26,43 @@ class Trace(Struct, frozen=True, kw_only=True):
     version: Json
     params: Mapping[str, Json]  # Hints and Inputs left out
     inputs: Mapping[str, str]  # path -> sha256
-    outputs: Mapping[str, int | None]  # path -> bytes; None: recorded absent, or not there
+    outputs: Mapping[str, Made | None]  # None: recorded absent, or not there
+    wiring: str | None = None  # which field has which input; None: the paths tell, or nobody wrote it down
 
 
-def reason_to_run(recorded: Trace, observed: Trace, due: str | None) -> str | None:
-    """Why a done job must run again, as a phrase; None when it is up to date.
+class Difference(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it was recorded. `says`: the same as a phrase."""
 
-    `due` is what the task's own `due()` says. `observed.outputs` covers the paths that are recorded.
-    """
+    part: str  # version, parameter, output, input, or what says that the job is due
+    name: str = ""  # of the parameter, or the path
+    old: Json = None
+    new: Json = None
+    says: str
+
+
+def differences(recorded: Trace, observed: Trace) -> Iterator[Difference]:
+    """Why a done job must run again, the plainest reason first. `observed.outputs` covers the recorded paths."""
     if recorded.version != observed.version:
-        return f"version {recorded.version} -> {observed.version}"
-    return (
-        _difference("parameter", recorded.params, observed.params)
-        or _outputs(recorded.outputs, observed.outputs)
-        or _inputs(recorded.inputs, observed.inputs)
-        or due
-    )
+        says = f"version {recorded.version} -> {observed.version}"
+        yield Difference(part="version", old=recorded.version, new=observed.version, says=says)
+    yield from _params(recorded.params, observed.params)
+    yield from _outputs(recorded.outputs, observed.outputs)
+    yield from _inputs(recorded, observed)
 
 
-def _difference(what: str, old: Mapping[str, Json], new: Mapping[str, Json]) -> str | None:
+def _params(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Difference]:
+    if _same(old, new):
+        return
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
-            return f"{what} {name} is new: {_short(new[name])}"
-        if name not in new:
-            return f"{what} {name} is gone: {_short(old[name])}"
-        if not _same(old[name], new[name]):
-            return f"{what} {name}: {_short(old[name])} -> {_short(new[name])}"
-    return None
+            says = f"parameter {name} is new: {_short(new[name])}"
+        elif name not in new:
+            says = f"parameter {name} is gone: {_short(old[name])}"
+        elif not _same(old[name], new[name]):
+            says = f"parameter {name}: {_short(old[name])} -> {_short(new[name])}"
+        else:
+            continue
+        yield Difference(part="parameter", name=name, old=old.get(name), new=new.get(name), says=says)
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -57,24 +74,35 @@ def _same(one: Json, other: Json) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _outputs(recorded: Mapping[str, int | None], observed: Mapping[str, int | None]) -> str | None:
-    for path, size in recorded.items():
+def _outputs(recorded: Mapping[str, Made | None], observed: Mapping[str, Made | None]) -> Iterator[Difference]:
+    for path, made in recorded.items():
         now = observed.get(path)
-        if size is None or now == size:
+        if made is None or made == now:
             continue
-        return f"output {path} is not there" if now is None else f"output {path} has {now} bytes, not {size}"
-    return None
+        if now is None:
+            yield Difference(part="output", name=path, old=made.bytes, says=f"output {path} is not there")
+        elif made.bytes != now.bytes:
+            says = f"output {path} has {now.bytes} bytes, not {made.bytes}"
+            yield Difference(part="output", name=path, old=made.bytes, new=now.bytes, says=says)
+        else:
+            says = f"output {path} holds other bytes than were made"
+            yield Difference(part="output", name=path, old=made.sha256, new=now.sha256, says=says)
 
 
-def _inputs(recorded: Mapping[str, str], observed: Mapping[str, str]) -> str | None:
-    for path in sorted(recorded.keys() | observed.keys()):
-        if path not in recorded:
-            return f"input {path} is new"
-        if path not in observed:
-            return f"input {path} is gone"
-        if recorded[path] != observed[path]:
-            return f"input {path} changed"
-    return None
+def _inputs(recorded: Trace, observed: Trace) -> Iterator[Difference]:
+    old, new = recorded.inputs, observed.inputs
+    for path in sorted(old.keys() | new.keys()) if old != new else ():
+        if path not in old:
+            says = f"input {path} is new"
+        elif path not in new:
+            says = f"input {path} is gone"
+        elif old[path] != new[path]:
+            says = f"input {path} changed"
+        else:
+            continue
+        yield Difference(part="input", name=path, old=old.get(path), new=new.get(path), says=says)
+    if old.keys() == new.keys() and recorded.wiring and observed.wiring and recorded.wiring != observed.wiring:
+        yield Difference(part="input", says="its inputs are the same, in another order or in other fields")
 
 
 def _short(value: Json) -> str:

@@ -77,6 +77,11 @@ class _Digest(Struct):
     sha256: str
 
 
+class _Dropped(Struct):
+    run: str
+    ids: list[Id]
+
+
 class _Result(Struct):
     run: str | None = None
     checked_at: Time | None = None
@@ -86,6 +91,8 @@ class _Result(Struct):
     inputs: dict[str, str | None] = {}
     outputs: dict[str, _Digest | None] = {}
     found: list[Id] = []
+    dropped: _Dropped | None = None
+    invalidated: Time | None = None
 
 
 _FIELDS = tuple(f for f in JobFile.__struct_fields__ if f != "extra")
@@ -278,6 +285,15 @@ def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile
 def _same_types(one: Json, other: Json) -> bool:
     """For what is equal: whether it is the same JSON too (1, 1.0 and true are equal, and are not)."""
     return _encoder.encode(one) == _encoder.encode(other)
+
+
+def with_found(job: JobFile, found: Sequence[str], dropped: Sequence[str], run: str) -> JobFile:
+    """A done job whose record names these as found, and says whom it dropped in this run."""
+    result = {**(job.result or {}), "found": list(found)}
+    result.pop("dropped", None)
+    if dropped:
+        result["dropped"] = {"run": run, "ids": list(dropped)}
+    return msgspec.structs.replace(job, result=result)
 
 
 def with_wish_of(job: JobFile, newer: JobFile) -> JobFile:

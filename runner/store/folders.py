@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Self
 
-from runner.core.model import FLOW_ORDER, Create, Json, Status
+from runner.core.model import FLOW_ORDER, Create, Json, Status, StoreCommand
 from runner.errors import BadJobFile, StateError
 from runner.store import codec, recovery
 from runner.store.codec import JobFile
@@ -22,7 +22,7 @@ from runner.store.files import Files
 from runner.store.lock import Holder, announce, hold_lock, holder
 from runner.store.quarantine import put_aside
 from runner.store.shelf import LOCKS, TMP, Durability, Shelf
-from runner.store.steps import Steps, StoreCommand
+from runner.store.steps import Steps
 
 __all__ = ["FolderStore"]
 

@@ -13,7 +13,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from runner.core.model import UNFINISHED, Bind, Create, Deliver, Discard, Json, Move, Proposal, Rewish, Status
+from runner.core.model import (
+    UNFINISHED,
+    Bind,
+    Create,
+    Deliver,
+    Discard,
+    Distrust,
+    Json,
+    Move,
+    Proposal,
+    Relist,
+    Rewish,
+    Status,
+    StoreCommand,
+)
 from runner.errors import BadJobFile, Busy, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
@@ -65,12 +79,12 @@ class MemoryStore:
 
     # --------------------------------------------------------------------------------------------------- changes
 
-    def carry_out(self, commands: Sequence[Create | Rewish | Move | Bind | Deliver | Discard]) -> None:
+    def carry_out(self, commands: Sequence[StoreCommand]) -> None:
         """Do the commands, one after the other."""
         for command in commands:
             self.do(command)
 
-    def do(self, command: Create | Rewish | Move | Bind | Deliver | Discard) -> None:
+    def do(self, command: StoreCommand) -> None:
         """Do one command."""
         match command:
             case Create(proposal, after):
@@ -80,6 +94,15 @@ class MemoryStore:
                     self._change(proposal.id, status, self._wish(proposal, after, self._get(proposal.id, status)))
             case Bind(id, status, after):
                 self._change(id, status, {"after": after})
+            case Relist(id, found, dropped):
+                result = {**(self._get(id, Status.DONE).result or {}), "found": list(found)}
+                result.pop("dropped", None)
+                more = {"dropped": {"run": self.run, "ids": list(dropped)}} if dropped else {}
+                self._change(id, Status.DONE, {"result": result | more})
+            case Distrust(id, status):
+                known = self._get(id, status).result
+                if known is not None:
+                    self._change(id, status, {"result": known | {"invalidated": codec.stamp(self.clock())}})
             case Move():
                 self._move(command)
             case Deliver():

@@ -41,6 +41,8 @@ class RunFile(Struct, kw_only=True, frozen=True):
     admitted: Stamp | None = None
     ended: Stamp | None = None
     exit: int | None = None
+    changes: dict[str, dict[str, int]] = {}  # class name -> what became of its jobs -> how many; when it has ended
+    gone: list[str] = []  # the jobs that somebody named last time, and nobody did in this run
     extra: Object | UnsetType = field(default=UNSET, name="")  # unknown top-level keys, kept
 
 
@@ -90,6 +92,15 @@ class Runs:
         files.rename(fds[TMP], name, fds[RUNS], f"{run.id}.json")
         files.sync_folder(fds[RUNS])
 
+    def before(self, run: RunFile) -> RunFile | None:
+        """The last run before this one that was of the same target, with the same arguments, and admitted its roots."""
+        for id in reversed(self.ids()):
+            if id < run.id:
+                with suppress(FileNotFoundError):  # pruned meanwhile
+                    if self._head(id).of == (run.target, run.arguments) and (found := self.read(id)).admitted:
+                        return found
+        return None
+
     def newest(self) -> RunFile | None:
         """The latest run, ended or not."""
         return next(self._backwards(), None)
@@ -104,12 +115,15 @@ class Runs:
         return [run for run in left if run.ended is None]
 
     def _has_ended(self, id: str) -> bool:
-        """Whether that can be told by two fields: the roots of a thousand nights are not worth decoding."""
         try:
-            head = _head.decode(self._shelf.load_name(RUNS, f"{id}.json"))
+            head = self._head(id)
         except (ValueError, OSError, BadJobFile):
             return False  # `read` will say what is wrong
         return head.schema == SCHEMA and head.ended is not None
+
+    def _head(self, id: str) -> _Head:
+        """As much of a record as tells whether it matters: the roots of a thousand nights are not worth decoding."""
+        return _head.decode(self._shelf.load_name(RUNS, f"{id}.json"))
 
     def _backwards(self) -> Iterator[RunFile]:
         for id in reversed(self.ids()):
@@ -121,7 +135,14 @@ class Runs:
 
 class _Head(Struct):
     schema: int = SCHEMA
+    target: str | None = None
+    arguments: Object = {}
     ended: str | None = None
+
+    @property
+    def of(self) -> tuple[str | None, Object]:
+        """What the run was asked for."""
+        return self.target, self.arguments
 
 
 _head = msgspec.json.Decoder(_Head)

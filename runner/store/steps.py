@@ -23,14 +23,26 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runner.core.model import Bind, Change, Create, Deliver, Discard, Move, Rewish, Status, Step
+from runner.core.model import (
+    Bind,
+    Change,
+    Create,
+    Deliver,
+    Discard,
+    Distrust,
+    Move,
+    Relist,
+    Rewish,
+    Status,
+    Step,
+    StoreCommand,
+)
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.quarantine import put_aside
 from runner.store.shelf import INBOX, RETURNABLE, TMP, TRASH, Shelf
 
-StoreCommand: TypeAlias = Create | Rewish | Move | Bind | Deliver | Discard
 _Do: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -56,6 +68,8 @@ class Steps:
             Move: self._move,
             Rewish: self._rewish,
             Bind: self._bind,
+            Relist: self._relist,
+            Distrust: self._distrust,
             Deliver: self._deliver,
             Discard: self._discard,
         }
@@ -175,6 +189,17 @@ class Steps:
         self._write(msgspec.structs.replace(job, after=command.after), command.status, self._replace)
         if command.status is Status.RUNNING:
             self._rewished.add(command.id)
+
+    def _relist(self, command: Relist) -> None:
+        job = self._job(command.id, Status.DONE)
+        self._write(codec.with_found(job, command.found, command.dropped, self._shelf.run), Status.DONE, self._replace)
+
+    def _distrust(self, command: Distrust) -> None:
+        job = self._job(command.id, command.status)
+        if job.result is not None:
+            at = codec.stamp(self._shelf.clock())
+            job = msgspec.structs.replace(job, result={**job.result, "invalidated": at})
+            self._write(job, command.status, self._replace)
 
     def _deliver(self, command: Deliver) -> None:
         for staging, final in command.pairs:

@@ -37,6 +37,7 @@ from runner.task import (
     only_hints,
     output_paths,
     replace_paths,
+    wiring,
     with_inputs,
     without_hints,
 )
@@ -133,6 +134,10 @@ class _Attempt:
             if inputs.absent:
                 return self._finish(kind, Absent(), inputs, dict.fromkeys(output_paths(task, self.bench.root)), {})
             task = with_inputs(task, inputs.digests.keys(), self.bench.root)
+        if self.bench.settings.adopt and self.last is None and kind.outputs:
+            adopted = self._adopted(task)
+            if adopted is not None:
+                return self._finish(kind, None, inputs, adopted, {})
         if kind.outputs:
             for final in output_paths(task, self.bench.root):
                 self.staged[final] = staging_path(final, self.job.id)
@@ -245,9 +250,14 @@ class _Attempt:
                 _sync(path)
         return outputs, deliver
 
+    def _adopted(self, task: Task) -> dict[str, Digest | None] | None:
+        """Its outputs, if all of them are there already, whoever made them."""
+        finals = output_paths(task, self.bench.root)
+        return {final: digest(final) for final in finals} if all(map(is_file, finals)) else None
+
     def _whole_outputs(self) -> dict[str, Digest] | None:
-        """The outputs of the last success, if there was one and every output is still there whole."""
-        if self.last is None:
+        """The outputs of the last success, if there was one to rely on, and every output is still there whole."""
+        if self.last is None or self.last.invalidated:
             return None
         known = {path: made for path, made in self.last.outputs.items() if made is not None}
         whole = len(known) == len(self.last.outputs) and all(same(path, made) for path, made in known.items())
@@ -277,6 +287,11 @@ class _Attempt:
             pairs = ()
             children = self._children(decode(kind.cls, self.job.params, bench.root), value)
         change = "absent" if absent else record.change(last, bench.settings.run, outputs, value)
+        still = absent and last is not None and last.change == "absent" and last.run != bench.settings.run
+        told = "unchanged" if still else change
+        before = last.found if last else ()
+        found = before if absent else tuple(child.id for child in children or ())
+        dropped = record.dropped(last, bench.settings.run, found)
         result: dict[str, Json] = {
             "run": bench.settings.run,
             "version": kind.version,
@@ -286,10 +301,14 @@ class _Attempt:
             "hints": only_hints(kind, self.job.params) if kind.hints else {},
             "inputs": inputs.digests,
             "outputs": outputs,
-            "found": (last.found if last else ()) if absent else [child.id for child in children or ()],
+            "found": found,
             "value": value,
         }
-        note = record.note(bench.settings.run, self.began, seconds, "done")
+        if kind.wired:
+            result["wiring"] = wiring(kind, self.job.params, inputs.digests)
+        if dropped:
+            result["dropped"] = {"run": bench.settings.run, "ids": dropped}
+        note = {**record.note(bench.settings.run, self.began, seconds, "done"), "change": told}
         if inputs.stale:
             note["stale"] = inputs.stale
         event = Finished(
@@ -298,8 +317,11 @@ class _Attempt:
             deliver=pairs,
             trash=tuple(path for path in outputs if os.path.lexists(path)) if absent else (),
             children=children,
+            found=found if absent else (),
+            dropped=dropped,
+            change=told,
         )
-        return Reply(event=event, seconds=seconds, change=change)
+        return Reply(event=event, seconds=seconds)
 
     def _own_params(self, kind: TaskType) -> dict[str, Json]:
         if not kind.hints and not kind.inputs:
@@ -336,8 +358,16 @@ class _Attempt:
 
     def _ask(self) -> Reply:
         kind, task = self._load()
-        children = self._children(task, self.last.value if self.last else None) if kind.asks else []
-        return Reply(event=Asked(id=self.job.id, children=children), seconds=time.perf_counter() - self.clock)
+        last, run = self.last, self.bench.settings.run
+        children = self._children(task, last.value if last else None) if kind.asks else []
+        found = tuple(child.id for child in children)
+        event = Asked(
+            id=self.job.id,
+            children=children,
+            found=None if last and last.found == found else found,
+            dropped=record.dropped(last, run, found),
+        )
+        return Reply(event=event, seconds=time.perf_counter() - self.clock)
 
     # ------------------------------------------------------------------------------------------------------- failure
 

@@ -25,7 +25,6 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     event: Finished | Failed | Lacked | Asked
     seconds: float = 0.0  # in run(), or in downstream_tasks() when only asked
-    change: str = ""  # new, changed, unchanged or absent, when it finished
     error: str = ""  # the last line of its error, when it failed
 
 
@@ -40,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     devices: tuple[int, ...]  # the file systems that the runner syncs; outputs elsewhere are synced by the worker
     modules: tuple[str, ...]  # only Tasks of these may be named by a job file
     threads: int = 1
+    adopt: bool = False  # outputs that are there without a record of ours are taken over
     level: str = "INFO"  # for what tasks log
 
 

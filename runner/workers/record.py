@@ -6,7 +6,7 @@ A file may be old, or of another's making: what its record leaves out has its de
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,6 +23,13 @@ _MAX_MESSAGE = 10_000
 _MAX_TRACEBACK = 50_000
 
 
+class Dropped(Struct, frozen=True):
+    """Jobs that were found in earlier runs, and in this one no more."""
+
+    run: str
+    ids: tuple[str, ...]
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """A job's last success."""
 
@@ -34,8 +41,15 @@ class Record(Struct, frozen=True, kw_only=True):
     hints: dict[str, Json] = {}
     inputs: dict[str, str | None] = {}
     outputs: dict[str, Digest | None] = {}  # None: it was absent
+    wiring: str | None = None  # which field had which of the inputs
     found: tuple[str, ...] = ()
+    dropped: Dropped | None = None
+    invalidated: str | None = None  # a person does not trust it, since then
     value: Json = None
+
+    def dropped_in(self, run: str | None) -> tuple[str, ...]:
+        """The jobs that it found before this run, and in it no more."""
+        return self.dropped.ids if self.dropped is not None and self.dropped.run == run else ()
 
 
 def record_of(job: JobFile) -> Record | None:
@@ -67,6 +81,14 @@ def change(last: Record | None, run: str, outputs: Mapping[str, Digest | None], 
     if last.run == run:
         return str(last.change) if same_again or last.change == "new" else "changed"
     return "unchanged" if same_again else "changed"
+
+
+def dropped(last: Record | None, run: str, found: Collection[str]) -> tuple[str, ...]:
+    """Whom a job found before this run, and does not now."""
+    if last is None:
+        return ()
+    now = frozenset(found)
+    return tuple(id for id in dict.fromkeys((*last.found, *last.dropped_in(run))) if id not in now)
 
 
 def note(run: str, began: float, seconds: float, outcome: str) -> dict[str, Json]:

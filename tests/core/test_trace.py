@@ -9,18 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from runner.core.trace import Trace, reason_to_run
+from runner.core.trace import Made, Trace, differences
 
 RECORDED = Trace(
     version=1,
     params={"url": "a", "deep": {"list": [1, 2.5, None, "x"]}},
     inputs={"in": "d1"},
-    outputs={"out": 10, "gone": None},
+    outputs={"out": Made(10), "gone": None},
 )
 
 
-def reason(due: str | None = None, **changes: Any) -> str | None:
-    return reason_to_run(RECORDED, replace(RECORDED, **changes), due)
+def reasons(recorded: Trace, observed: Trace) -> list[str]:
+    return [difference.says for difference in differences(recorded, observed)]
+
+
+def reason(**changes: Any) -> str | None:
+    return next(iter(reasons(RECORDED, replace(RECORDED, **changes))), None)
 
 
 def test_nothing_changed() -> None:
@@ -34,7 +38,7 @@ def test_nothing_changed() -> None:
         ({"params": {**RECORDED.params, "url": "b"}}, "parameter url: 'a' -> 'b'"),
         ({"params": {**RECORDED.params, "more": 1}}, "parameter more is new: 1"),
         ({"params": {"url": "a"}}, "parameter deep is gone: {'list': [1, 2.5, None, 'x']}"),
-        ({"outputs": {"out": 11, "gone": None}}, "output out has 11 bytes, not 10"),
+        ({"outputs": {"out": Made(11), "gone": None}}, "output out has 11 bytes, not 10"),
         ({"outputs": {"out": None, "gone": None}}, "output out is not there"),
         ({"outputs": {}}, "output out is not there"),
         ({"inputs": {"in": "d2"}}, "input in changed"),
@@ -47,19 +51,38 @@ def test_why_a_job_is_due(changes: dict[str, Any], why: str) -> None:
 
 
 def test_an_output_recorded_absent_may_be_there_or_not() -> None:
-    assert reason(outputs={"out": 10, "gone": 3}) is None
-    assert reason(outputs={"out": 10}) is None
+    assert reason(outputs={"out": Made(10), "gone": Made(3)}) is None
+    assert reason(outputs={"out": Made(10)}) is None
 
 
 def test_an_output_of_no_bytes_is_an_output() -> None:
-    recorded = replace(RECORDED, outputs={"out": 0})
-    assert reason_to_run(recorded, recorded, None) is None
-    assert reason_to_run(recorded, replace(recorded, outputs={"out": None}), None) == "output out is not there"
+    recorded = replace(RECORDED, outputs={"out": Made(0)})
+    assert not reasons(recorded, recorded)
+    assert reasons(recorded, replace(recorded, outputs={"out": None})) == ["output out is not there"]
 
 
-def test_what_the_task_itself_says_comes_last() -> None:
-    assert reason("older than a day") == "older than a day"
-    assert reason("older than a day", inputs={}) == "input in is gone"
+def test_every_reason_is_named_with_what_was_and_what_is() -> None:
+    now = replace(RECORDED, version=2, inputs={"in": "d2"}, outputs={})
+    found = list(differences(RECORDED, now))
+    assert [(each.part, each.name, each.old, each.new) for each in found] == [
+        ("version", "", 1, 2),
+        ("output", "out", 10, None),
+        ("input", "in", "d1", "d2"),
+    ]
+
+
+def test_other_bytes_of_the_same_size_count_where_digests_are_compared() -> None:
+    recorded = replace(RECORDED, outputs={"out": Made(3, "d1")})
+    assert reasons(recorded, replace(recorded, outputs={"out": Made(3, "d2")})) == [
+        "output out holds other bytes than were made"
+    ]
+    assert not reasons(recorded, recorded)
+
+
+def test_the_same_inputs_in_another_order_are_a_reason() -> None:
+    recorded = replace(RECORDED, wiring="w1")
+    assert "order" in reasons(recorded, replace(recorded, wiring="w2"))[0]
+    assert not reasons(RECORDED, recorded), "a record of older making does not tell"
 
 
 def test_a_long_value_is_cut_short() -> None:
@@ -71,7 +94,7 @@ def test_a_long_value_is_cut_short() -> None:
 @pytest.mark.parametrize(("old", "new"), [(1, True), (1, 1.0), (0, False), ([1], [1.0]), ({"a": 1}, {"a": True})])
 def test_what_python_takes_for_equal_is_other_json(old: Any, new: Any) -> None:
     recorded = replace(RECORDED, params={"n": old})
-    assert reason_to_run(recorded, replace(recorded, params={"n": new}), None) == f"parameter n: {old} -> {new}"
+    assert reasons(recorded, replace(recorded, params={"n": new})) == [f"parameter n: {old} -> {new}"]
 
 
 json = st.recursive(
@@ -89,4 +112,4 @@ def test_a_value_is_the_same_as_itself_in_whatever_order_its_keys_come(value: An
         return tuple(map(turned, part)) if isinstance(part, list) else part
 
     recorded = replace(RECORDED, params={"value": value})
-    assert reason_to_run(recorded, replace(recorded, params={"value": turned(value)}), None) is None
+    assert not reasons(recorded, replace(recorded, params={"value": turned(value)}))

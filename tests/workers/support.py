@@ -31,6 +31,12 @@ STARTED = 1795312800.0
 FOLDERS = ("tmp", "logs", "locks", "pending", "running", "done", "failed", "blocked", "cancelled")
 
 
+def change_of(reply: Reply) -> str:
+    """What became of a job that finished."""
+    assert isinstance(reply.event, Finished)
+    return reply.event.change
+
+
 @dataclass
 class Yard:
     """A project in `root`, without a runner: the test hands the orders over itself."""

@@ -10,7 +10,7 @@ from runner.core.ledger import output_hash
 from runner.core.model import Finished, Lacked
 from runner.workers.staging import digest
 from tests.workers import tasks
-from tests.workers.support import Yard, again, write
+from tests.workers.support import Yard, again, change_of, write
 from tests.workers.tasks import Act, Copied, Finder, Gather, Noop, Read
 
 
@@ -78,7 +78,7 @@ def test_absence_spreads_on_through_those_that_read_nothing_else(yard: Yard) -> 
     first = producer(yard, "1.txt", absent=True)
     second = yard.finished(yard.perform(yard.job(Read("1.txt", "2.txt"), after=(first,))))
     reply = yard.perform(yard.job(Read("2.txt", "3.txt"), after=(second.id,)))
-    assert reply.change == "absent"
+    assert change_of(reply) == "absent"
 
 
 def test_what_may_be_missing_is_none_and_a_list_holds_what_is_there(yard: Yard) -> None:

@@ -17,7 +17,7 @@ from runner.core.model import Failed, Finished
 from runner.store import codec
 from runner.workers.staging import digest
 from tests.workers import tasks
-from tests.workers.support import RUN, STARTED, Action, Yard, again, earlier, fail, write
+from tests.workers.support import RUN, STARTED, Action, Yard, again, change_of, earlier, fail, write
 from tests.workers.tasks import Act, Finder, Noop, Wanders, Write
 
 # --------------------------------------------------------------------------------------------------------- success
@@ -53,7 +53,7 @@ def test_the_record_of_a_success(yard: Yard) -> None:
         "found": [],
         "value": {"a": [1, None]},
     }
-    assert reply.change == "new"
+    assert change_of(reply) == "new"
     assert yard.files() == ["data/out.txt", "in.txt"]
 
 
@@ -113,15 +113,15 @@ def test_change_is_told_against_the_last_success_of_an_earlier_run(yard: Yard) -
     ):
         reply = again(yard, job, action)
         job = yard.finished(reply)
-        assert (reply.change, job.result and job.result["change"]) == (change, change)
+        assert (change_of(reply), job.result and job.result["change"]) == (change, change)
     tasks.ACTIONS["it"] = write("3")
-    assert yard.perform(job).change == "new", "it was new in this run, and still is"
+    assert change_of(yard.perform(job)) == "new", "it was new in this run, and still is"
 
 
 def test_without_outputs_the_value_tells_whether_anything_changed(yard: Yard) -> None:
     job = yard.finished(yard.act(lambda task: 1))
-    assert again(yard, job, lambda task: 1).change == "unchanged"
-    assert again(yard, job, lambda task: 2).change == "changed"
+    assert change_of(again(yard, job, lambda task: 1)) == "unchanged"
+    assert change_of(again(yard, job, lambda task: 2)) == "changed"
 
 
 def test_what_is_on_a_file_system_that_the_runner_does_not_sync_is_synced_here(
@@ -236,7 +236,7 @@ def test_a_task_that_makes_no_file_may_say_unchanged_too(yard: Yard) -> None:
     job = yard.finished(yard.act(lambda task: 1))
     reply = again(yard, job, lambda task: Unchanged(1))
     assert yard.finished(reply).result is not None
-    assert reply.change == "unchanged"
+    assert change_of(reply) == "unchanged"
 
 
 def test_previous_is_the_last_record_if_its_outputs_are_whole(yard: Yard) -> None:

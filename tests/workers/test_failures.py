@@ -20,7 +20,7 @@ from runner.workers.attempt import perform
 from runner.workers.bench import Bench
 from runner.workers.staging import digest
 from tests.workers import tasks
-from tests.workers.support import RUN, STARTED, Action, Yard, fail, write
+from tests.workers.support import RUN, STARTED, Action, Yard, change_of, fail, write
 from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write
 
 # ------------------------------------------------------------------------------------------------------- values
@@ -192,7 +192,7 @@ def test_a_record_of_another_s_making_is_taken_with_what_it_has(yard: Yard) -> N
 
     for result in ({}, {"outputs": {"a.txt": None}}, {"value": 1}, {"run": None, "checked_at": None, "change": None}):
         reply = yard.perform(yard.acting(action, output="a.txt", result=result))
-        assert reply.change in ("new", "changed"), result
+        assert change_of(reply) in ("new", "changed"), result
         assert isinstance(reply.event, Finished)
     assert seen == [None] * 4
     Path("a.txt").write_text("x")

@@ -1,0 +1,86 @@
+"""Done jobs, looked at one after the other while workers are busy: the answers to Judge, Walk and Trace.
+
+Reads job files, and (through `judge.py`) what those jobs read and made. Decides nothing, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TypeAlias
+
+from runner.catalog import Catalog
+from runner.core import model
+from runner.core.ledger import Ledger
+from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Traced, Walk
+from runner.errors import BadJobFile, RunnerError
+from runner.judge import Judge
+from runner.store.folders import FolderStore
+
+Look: TypeAlias = model.Judge | Walk | Trace
+
+
+class Rounds:
+    """What is still to be looked at, in one run. Judgements come before the rest: they let workers start."""
+
+    def __init__(self, store: FolderStore, catalog: Catalog, ledger: Ledger, judge: Judge) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._ledger = ledger
+        self._judge = judge
+        self._judging: deque[str] = deque()
+        self._others: deque[Walk | Trace] = deque()
+
+    def __len__(self) -> int:
+        return len(self._judging) + len(self._others)
+
+    def add(self, look: Look) -> None:
+        if isinstance(look, model.Judge):
+            self._judging.append(look.id)
+        else:
+            self._others.append(look)
+
+    def answers(self, seconds: float) -> Iterator[Event]:
+        """Events for the engine, for so long; each is to be carried out before the next is asked for."""
+        until = time.monotonic() + seconds
+        while self._judging and time.monotonic() < until:
+            yield self._judged(self._judging.popleft())
+        while self._others and time.monotonic() < until:
+            look = self._others.popleft()
+            if isinstance(look, Walk):
+                yield Asked(id=look.finder, children=self.known(look.ids))
+            else:
+                yield self._traced(look.ids)
+
+    def known(self, ids: Iterable[str]) -> list[Proposal]:
+        """These jobs, as they stand in their files; without those whose file or class is gone."""
+        proposals = []
+        for id in ids:
+            status = self._ledger.status(id)
+            if status in (None, Status.QUARANTINE, Status.CANCELLED):
+                continue
+            assert status is not None
+            with suppress(FileNotFoundError, RunnerError, TypeError):
+                proposals.append(self._catalog.proposal(self._store.read(id, status)))
+        return proposals
+
+    def _judged(self, id: str) -> Judged:
+        try:
+            return self._judge.judge(self._store.read(id, Status.DONE))
+        except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
+            return Judged(id=id, reason=None)
+
+    def _traced(self, ids: Iterable[str]) -> Traced:
+        """Of those whose file can be read: whether they were handed in, and whom they found."""
+        found = []
+        for id in ids:
+            status = self._ledger.status(id)
+            if status in (None, Status.QUARANTINE):
+                continue
+            assert status is not None
+            with suppress(FileNotFoundError, BadJobFile):
+                job = self._store.read(id, status)
+                found.append((id, job.submitted, tuple((job.result or {}).get("found", ()))))
+        return Traced(tuple(found))
