@@ -142,12 +142,12 @@ class Board:
         if any(self.ledger.is_open(id) for id in node.after):
             self.plant([node])
             return
-        if not sure and self.finders > (node.finds and node.open) and (unreached := self._unreached(node)):
+        hopeless = None if node.all_done else self.ledger.hopeless(node)
+        others = self.finders > (node.finds and node.open)
+        if hopeless is None and others and not sure and (unreached := self._unreached(node)):
             self.unsure[node.id] = unreached
             self.phase(node, Phase.HELD)
-            return
-        hopeless = None if node.all_done else self.ledger.hopeless(node)
-        if node.status is Status.DONE:
+        elif node.status is Status.DONE:
             if hopeless is not None:  # done jobs stay done when an upstream job fails tonight
                 self.settle(node)
             else:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.core.ledger import Phase
-from runner.core.model import Limit, Status
+from runner.core.model import UNFINISHED, Limit, Status
 from runner.store.codec import JobFile
 
 if TYPE_CHECKING:
@@ -42,8 +42,13 @@ def check(world: World) -> None:
             stored = world.store.read(node.id, node.status)
             assert stored.after == node.after, f"{node.id}: {stored.after}, {node.after}\n{world.told()}"
         assert (node.id in board.missing) <= node.open, world.told()
+        assert (node.id in board.unsure) <= (node.phase is Phase.HELD), world.told()
+    finders = sum(node.finds and node.open for node in nodes)
+    assert board.finders == finders + (world.engine.entering > 0) + (not world.engine._rooted), world.told()
+    assert board.finders or not board.unsure, world.told()
     for job in world.store.folders[Status.DONE].values():
         assert set((job.result or {}).get("found", ())) <= scan.keys() | handed, f"{job.id}\n{world.told()}"
+    assert not set(world.engine.gone) & {node.id for node in nodes if node.proposed}, world.told()
     _check_limits(world)
 
 
@@ -67,8 +72,16 @@ def check_end(world: World) -> None:
     ledger = world.engine.ledger
     scan = world.store.scan()
     assert {node.phase for node in ledger.nodes()} <= {Phase.SETTLED}
+    named = set(world.roots)
+    for node in ledger.nodes():
+        job = world.store.folders[node.status].get(node.id)
+        if node.proposed and job is not None:
+            named |= {node.id, *((job.result or {}).get("found", ()) if node.status is Status.DONE else ())}
+    gone = set(world.engine.gone)
+    assert not gone & named, f"{gone & named} are named, and gone\n{world.told()}"
     for id, status in scan.items():
         job, kind = world.store.folders[status][id], world.kinds[id]
+        assert not (id in gone and status in UNFINISHED), f"{id} is gone, and {status}\n{world.told()}"
         if status is Status.QUARANTINE:
             continue
         assert status in TERMINAL, f"{id} is {status}\n{world.told()}"

@@ -186,6 +186,17 @@ class Machine(RuleBasedStateMachine):
         else:
             self.world.retry(ids)
 
+    @rule(numbers=st.lists(numbers, min_size=1, max_size=2))
+    @may_crash
+    def a_person_invalidates(self, numbers: list[int]) -> None:
+        self.world.invalidate([self.made[number].id for number in numbers])
+
+    @precondition(lambda self: self.world.idle)
+    @rule()
+    @may_crash
+    def wind_up(self) -> None:
+        self.world.wind_up()
+
     @rule(after=st.none() | st.integers(0, 12), torn=st.booleans())
     def crash(self, after: int | None, torn: bool) -> None:
         """Now, or within the commands to come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,6 +21,13 @@ RETRIES = 2
 def failures(job: JobFile) -> int:
     """How many of its retries a job has used up."""
     return sum(attempt["outcome"] in policy.CHARGED for attempt in job.attempts[job.retries_from :])
+
+
+def dropped(result: Mapping[str, Any], run: str, found: Iterable[str]) -> tuple[str, ...]:
+    """Whom a job had found when this run began, and finds no more."""
+    left = result.get("dropped", {})
+    before = [*result.get("found", ()), *(left["ids"] if left.get("run") == run else ())]
+    return tuple(dict.fromkeys(id for id in before if id not in set(found)))
 
 
 class Workshop:
@@ -67,8 +74,12 @@ class Workshop:
             "params": {"variant": job.params["variant"]},
             "inputs": inputs,
             "outputs": {path: c and {"bytes": len(c), "sha256": digest(c)} for path, c in made.items()},
-            "found": [child.id for child in found or ()],
         }
+        last = job.result or {}
+        stay = tuple(last.get("found", ())) if outcome == "absent" else ()
+        now = stay or tuple(child.id for child in found or ())
+        left = dropped(last, self.store.run, now)
+        result |= {"found": list(now)} | ({"dropped": {"run": self.store.run, "ids": list(left)}} if left else {})
         record = replace(codec.with_attempt(job, self._note("done")), result=result)
         return Finished(
             id=job.id,
@@ -76,6 +87,9 @@ class Workshop:
             deliver=tuple(deliver),
             trash=tuple(path for path in made if path in outputs) if outcome == "absent" else (),
             children=found,
+            found=stay,
+            dropped=left,
+            change=str(result["change"]),
         )
 
     def _is_recorded_absent(self, job: JobFile, path: str) -> bool:

@@ -27,6 +27,7 @@ from runner.core.model import (
     Counted,
     Create,
     Event,
+    Invalidated,
     Judge,
     Judged,
     Launch,
@@ -42,9 +43,12 @@ from runner.core.model import (
     Stored,
     Submitted,
     Ticked,
+    Trace,
+    Traced,
     Walk,
     Withdrawn,
     WorkerLost,
+    Wound,
 )
 from runner.errors import Refused
 from runner.store import codec
@@ -53,7 +57,7 @@ from runner.store.memory import MemoryStore
 from tests.core.checks import check, check_end
 from tests.core.kinds import Kind, Wish, digest, fingerprint
 from tests.core.story import brief
-from tests.core.workshop import RETRIES, Workshop, failures
+from tests.core.workshop import RETRIES, Workshop, dropped, failures
 
 PART = 2  # jobs that enter in one go, of batches of up to five
 RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
@@ -101,7 +105,8 @@ class World:
         self.working: dict[str, tuple[Launch, JobFile]] = {}
         self.group: list[Event] = []
         self.judging: deque[str] = deque()
-        self.walks: deque[Walk] = deque()
+        self.walks: deque[Walk | Trace] = deque()
+        self.wound = False
         self.expirable: set[str] = set()
 
     def start(self, wishes: Sequence[Wish | Kind], edges: Edges | None = None, due: Iterable[str] = ()) -> None:
@@ -152,6 +157,8 @@ class World:
             limits=kind.limits,
             priority=kind.priority,
             all_done=kind.all_done,
+            finds=kind.finds,
+            submitted=job.submitted,
             fingerprint=fingerprint(job.params),
             depth=job.depth,
             not_before=None if job.not_before is None else codec.parse_stamp(job.not_before),
@@ -193,6 +200,7 @@ class World:
                     limits=kind.limits,
                     priority=kind.priority,
                     all_done=kind.all_done,
+                    finds=kind.finds,
                     found_by=found_by,
                     depth=depth,
                 )
@@ -218,6 +226,7 @@ class World:
                     limits=kind.limits,
                     priority=kind.priority,
                     all_done=kind.all_done,
+                    finds=kind.finds,
                     found_by=job.found_by,
                     submitted=job.submitted,
                     depth=job.depth,
@@ -312,10 +321,11 @@ class World:
         for event in events:
             self.story.append(event)
             commands += self.engine.handle(event, self.now)
-        others: list[Launch | Judge | Walk | Count] = []
+        others: list[Launch | Judge | Walk | Trace | Count] = []
+        self.wound = False
         for command in commands:
             self.story.append(command)
-            if isinstance(command, Launch | Judge | Walk | Count):
+            if isinstance(command, Launch | Judge | Walk | Trace | Count):
                 others.append(command)
             else:
                 self._put(command)
@@ -325,7 +335,7 @@ class World:
                     self._launch(other)
                 case Judge(id):
                     self.judging.append(id)
-                case Walk():
+                case Walk() | Trace():
                     self.walks.append(other)
                 case Count(id, attempt):
                     self._count(id, attempt)
@@ -398,7 +408,11 @@ class World:
         self.expirable.add(job.id)  # what it answers may be refused
         if outcome in ("failed", "hopeless"):
             return Asked(id=job.id, children=[], error="it could not tell")
-        return Asked(id=job.id, children=children())
+        batch = children()
+        found = tuple(child.id for child in batch)
+        result = job.result or {}
+        changed = None if tuple(result.get("found", ())) == found else found
+        return Asked(id=job.id, children=batch, found=changed, dropped=dropped(result, self.store.run, found))
 
     def _children(self, job: JobFile, found: Sequence[Wish | Kind], edges: Edges | None) -> list[Proposal]:
         children = self.propose(found, edges, found_by=job.id, depth=job.depth + 1)
@@ -434,6 +448,8 @@ class World:
         result, outputs = job.result, self.store.outputs
         if result is None:
             return "it has no record"
+        if "invalidated" in result:
+            return "it was invalidated"
         if result["params"] != {"variant": job.params["variant"]}:
             return "other parameters"
         sizes = {path: len(outputs[path]) for path in result["outputs"] if path in outputs}
@@ -455,12 +471,22 @@ class World:
             self.do(Judged(id=id, reason=reason))
             return
         assert job.result is not None
-        asks = self.kinds[id].finds and job.result["run"] != self.store.run and job.result["change"] != "absent"
-        self.do(Judged(id=id, reason=None, asks=asks, found=() if asks else tuple(job.result["found"])))
+        found, change = tuple(job.result["found"]), job.result["change"]
+        if job.result["run"] == self.store.run:
+            left = dropped(job.result, self.store.run, found)
+            self.do(Judged(id=id, reason=None, found=found, dropped=left, change=change))
+        elif change == "absent":
+            self.do(Judged(id=id, reason=None, found=found))
+        else:
+            self.do(Judged(id=id, reason=None, asks=self.kinds[id].finds or bool(found)))
 
     def walk(self) -> None:
         """The next of the jobs whose children of last time are to be proposed again."""
         walk = self.walks.popleft()
+        if isinstance(walk, Trace):
+            jobs = [self.store.read(id, status) for id in walk.ids if (status := self.store.find(id)) is not None]
+            self.do(Traced(tuple((job.id, job.submitted, tuple((job.result or {}).get("found", ()))) for job in jobs)))
+            return
         self.expirable.add(walk.finder)  # they may be refused
         self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
 
@@ -471,6 +497,14 @@ class World:
 
     def retry(self, ids: Iterable[str]) -> None:
         self.do(Retried(tuple(ids)))
+
+    def invalidate(self, ids: Iterable[str]) -> None:
+        self.do(Invalidated(tuple(ids)))
+
+    def wind_up(self) -> None:
+        """Nothing is left to do: who is gone?"""
+        self.do(Wound())
+        self.wound = True
 
     # ------------------------------------------------------------------------------------ a test that knows its mind
 
@@ -530,8 +564,11 @@ class World:
         """Work until the engine says that nothing is left. What is in `bad` fails when it runs."""
         bad = set(bad)
         for _ in range(most):
-            if self.idle:
+            if self.idle and self.wound:
                 return
+            if self.idle:
+                self.wind_up()
+                continue
             before = len(self.story), self.now
             launch = next((launch for launch, _ in self.working.values()), None)
             self.turn("failed" if launch is not None and launch.id in bad and not launch.ask else "same")
