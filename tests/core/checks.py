@@ -76,7 +76,12 @@ def check_end(world: World) -> None:
     for node in ledger.nodes():
         job = world.store.folders[node.status].get(node.id)
         if node.proposed and job is not None:
-            named |= {node.id, *((job.result or {}).get("found", ()) if node.status is Status.DONE else ())}
+            found = (job.result or {}).get("found", ()) if node.status is Status.DONE else ()
+            named |= {node.id, *found}
+            for child in found if node.id not in hopeless_finders(world) else ():
+                known = ledger.node(child)
+                out = scan.get(child) in (None, Status.QUARANTINE, Status.CANCELLED)
+                assert out or (known is not None and known.proposed), f"{child} is not reached\n{world.told()}"
     gone = set(world.engine.gone)
     assert not gone & named, f"{gone & named} are named, and gone\n{world.told()}"
     for id, status in scan.items():
@@ -91,6 +96,20 @@ def check_end(world: World) -> None:
         node = ledger.node(id)
         if status is Status.DONE and node is not None and node.proposed and not hopeless:
             _check_fresh(world, job)
+        result = job.result or {}
+        if status is Status.DONE and id in world.said and result.get("run") != world.store.run:
+            assert list(result["found"]) == world.said[id], f"{id} has named others\n{world.told()}"
+
+
+def hopeless_finders(world: World) -> set[str]:
+    """Done jobs that were not looked at, as one they come after failed tonight: their children are left alone."""
+    scan = world.store.scan()
+    done = world.store.folders[Status.DONE].values()
+    return {
+        job.id
+        for job in done
+        if not world.kinds[job.id].all_done and any(scan.get(id) is not Status.DONE for id in job.after)
+    }
 
 
 def _check_fresh(world: World, job: JobFile) -> None:

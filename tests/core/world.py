@@ -107,6 +107,7 @@ class World:
         self.judging: deque[str] = deque()
         self.walks: deque[Walk | Trace] = deque()
         self.wound = False
+        self.said: dict[str, list[str]] = {}  # whom those that were only asked named last
         self.expirable: set[str] = set()
 
     def start(self, wishes: Sequence[Wish | Kind], edges: Edges | None = None, due: Iterable[str] = ()) -> None:
@@ -401,7 +402,10 @@ class World:
             return self._children(job, found, edges)
 
         ask = self._ask if launch.ask else self.workshop.run
-        self.group.append(ask(job, outcome, children))
+        event = ask(job, outcome, children)
+        if isinstance(event, Asked) and event.error is None:
+            self.said[id] = [child.id for child in event.children]
+        self.group.append(event)
         self.do(Returned(id))
 
     def _ask(self, job: JobFile, outcome: str, children: Callable[[], list[Proposal]]) -> Asked:
