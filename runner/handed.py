@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Cancelled, Event, Proposal, Retried, Submitted, Withdrawn
+from runner.core.model import Cancelled, Event, Invalidated, Proposal, Retried, Submitted, Withdrawn
 from runner.errors import CycleFound, Refused, RunnerError
 from runner.store.folders import FolderStore
 from runner.store.inbox import Entry, Inbox
@@ -156,6 +156,8 @@ class Handed:
                 yield Retried(tuple(ids))
             case "cancel" if known:
                 yield Cancelled(tuple(ids))
+            case "invalidate" if known:
+                yield Invalidated(tuple(ids))
             case verb:
                 self._put_aside(entry, f"no command this runner knows: {verb!r} with {fields}")
                 return

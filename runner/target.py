@@ -99,6 +99,21 @@ def check_target(target: str, arguments: Mapping[str, str], modules: Sequence[st
     prepare(target, arguments, modules)
 
 
+def check_class(name: str, modules: Sequence[str]) -> None:
+    """Whether `name`, "module:Class" or the name alone, is a task class. Raises UsageError, TargetError."""
+    if ":" in name:
+        load_class(name, modules)
+        return
+    known: dict[str, None] = {}
+    classes = list(Task.__subclasses__())
+    for cls in classes:  # it grows
+        classes += cls.__subclasses__()
+        if any(f"{cls.__module__}.".startswith(f"{allowed}.") for allowed in modules):
+            known[cls.__name__] = None
+    if name not in known:
+        raise UsageError(f"there is no task class {name!r}{instead(name, list(known))}")
+
+
 def prepare(target: str, arguments: Mapping[str, str], modules: Sequence[str]) -> Callable[[], Any]:
     """The target, ready to be called."""
     module_name, attribute = split(target)

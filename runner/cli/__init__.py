@@ -22,7 +22,10 @@ _VERBS = {
     "status": ("look", "Count jobs by status and task, and say what to do next."),
     "list": ("look", "List jobs."),
     "show": ("look", "Show one job: its file, its story, its log."),
+    "changes": ("look", "Say what a run brought, night against night."),
     "retry": ("hand", "Try failed, blocked or cancelled jobs again."),
+    "cancel": ("hand", "Have jobs never run."),
+    "invalidate": ("hand", "Do not rely any more on what jobs made."),
     "stop": ("hand", "Ask the live runner to finish what runs, and leave."),
     "check": ("look", "Prove that nothing is lost."),
 }

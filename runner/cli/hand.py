@@ -1,4 +1,4 @@
-"""The verbs that hand something in: submit, retry and stop. They return when the wish is on disk."""
+"""The verbs that hand something in: submit, retry, cancel, invalidate and stop. They return when it is on disk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import click
 from runner import api
 from runner.cli.project import Project
 from runner.settings import parse_pairs
+
+_wait = click.option(
+    "--wait", is_flag=True, help="Return when it has been carried out: without a live runner, at once."
+)
 
 
 @click.command()
@@ -39,7 +43,7 @@ def submit(project: Project, /, target: str | None, arguments: tuple[str, ...], 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID ...]")
 @click.option("--failed", is_flag=True, help="All failed jobs.")
-@click.option("--wait", is_flag=True, help="Return when it has been carried out: without a live runner, at once.")
+@_wait
 @click.pass_obj
 def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -> None:
     """Try jobs again: failed, blocked or cancelled ones, and those that wait for a retry time.
@@ -48,8 +52,44 @@ def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -
     """
     if not ids and not failed:
         raise click.UsageError("Name jobs, or say --failed.")
-    for id, said in api.retry(ids, failed=failed, wait=wait, state=project.state, root=project.root):
-        click.echo(f"{id}\t{said}")
+    _say(api.retry(ids, failed=failed, wait=wait, state=project.state, root=project.root))
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="ID ...", required=True)
+@_wait
+@click.pass_obj
+def cancel(project: Project, /, ids: tuple[str, ...], wait: bool) -> None:
+    """Have jobs never run, until they are retried or handed in by name.
+
+    What runs is not stopped, only not tried again. Ids may be cut to a unique prefix.
+    """
+    _say(api.cancel(ids, wait=wait, state=project.state, root=project.root))
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="ID ...", required=True)
+@click.option("--downstream", is_flag=True, help="Also all that comes after these, or was found by them, and so on.")
+@_wait
+@click.pass_obj
+def invalidate(project: Project, /, ids: tuple[str, ...], downstream: bool, wait: bool) -> None:
+    """Do not rely any more on what jobs made: they are done again when a run reaches them next.
+
+    They start from nothing: inside them, previous() is None. Their outputs stay until there are new ones, and what
+    comes out equal makes nobody else due. Ids may be cut to a unique prefix.
+
+    \b
+    Examples:
+      runner invalidate FetchPage-3f2a
+      runner invalidate --downstream FetchPage-3f2a
+    """
+    said = api.invalidate(ids, downstream=downstream, wait=wait, state=project.state, root=project.root)
+    _say(said)
+
+
+def _say(said: list[tuple[str, str]]) -> None:
+    for id, text in said:
+        click.echo(f"{id}\t{text}")
 
 
 @click.command()

@@ -181,6 +181,36 @@ def show(project: Project, id: str, as_json: bool) -> None:
             print_shown(out, shown)
 
 
+# -------------------------------------------------------------------------------------------------------------- changes
+
+
+@click.command()
+@click.argument("run", required=False)
+@_json
+@click.pass_obj
+def changes(project: Project, run: str | None, as_json: bool) -> None:
+    """Say what a run brought, night against night. RUN may be cut to a unique prefix.  [default: the newest]
+
+    new: made for the first time, or back after it was absent. changed: other bytes. unchanged: up to date, or made
+    again with the same bytes. absent: there is no output any more. gone: nobody names the job any more.
+
+    \b
+    Examples:
+      runner changes
+      runner changes 20261122
+      runner changes --json | jq -r '.jobs[] | select(.change == "changed") | .output'
+    """
+    from runner.cli.pages import print_changes
+    from runner.views.changes import changes as look
+
+    with _opened(project) as store, paper() as out:
+        found = look(store, run)
+        if as_json:
+            out.json(found)
+        else:
+            print_changes(out, found)
+
+
 # --------------------------------------------------------------------------------------------------------------- check
 
 

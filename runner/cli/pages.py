@@ -11,13 +11,15 @@ import msgspec
 from runner.cli.paper import Mark, Paper, moment, shorten, span, status_mark
 
 if TYPE_CHECKING:  # each verb imports the one view that it needs
+    from runner.views.changes import Changes
     from runner.views.check import Report
     from runner.views.examine import Finding
     from runner.views.listing import Row
     from runner.views.show import Shown
     from runner.views.status import RunState, State
 
-_AT_ONCE = 10  # warnings of one kind that are shown
+_AT_ONCE = 10  # warnings or changed jobs of one kind that are shown
+_KINDS = ("new", "changed", "unchanged", "absent", "gone", "failed", "blocked")
 _LEAST_ROOM = 24  # columns; what is said about a job goes on a line of its own if it has less
 
 
@@ -179,6 +181,32 @@ def print_report(out: Paper, report: Report) -> None:
         Mark(said, "red" if report.faults else "green"),
         f", {_count(len(report.warnings), 'warning')}: {', '.join(looked_at)}, in {report.seconds:.1f} s",
     )
+
+
+def print_changes(out: Paper, changes: Changes) -> None:
+    of = f" of {changes.target}" if changes.target else ""
+    out.say(f"run {changes.run}{of}", "" if changes.ended else ": has not ended; so far")
+    if not changes.tasks:
+        out.say("no jobs")
+        return
+    shown = [kind for kind in _KINDS if kind != "blocked" or any(kinds[kind] for kinds in changes.tasks.values())]
+    rows = [
+        [task, *(f"{kinds[kind]:,}" if kinds[kind] else "" for kind in shown)] for task, kinds in changes.tasks.items()
+    ]
+    if len(rows) > 1:
+        totals = (sum(kinds[kind] for kinds in changes.tasks.values()) for kind in shown)
+        rows.append(["total", *(f"{total:,}" if total else "" for total in totals)])
+    out.say()
+    out.table(["", *shown], rows)
+    named: dict[str, int] = {}
+    for job in changes.jobs:
+        if job.change not in named:
+            out.say()
+        named[job.change] = named.get(job.change, 0) + 1
+        if named[job.change] <= _AT_ONCE:
+            out.say(f"{job.change:<9}  {job.id}", f"  {job.output}" if job.output else "")
+        elif named[job.change] == _AT_ONCE + 1:
+            out.say(f"{job.change:<9}  and more: --json has them all")
 
 
 def _count(number: int, noun: str) -> str:

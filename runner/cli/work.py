@@ -42,6 +42,28 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of `run` that say what is to be done anyway, and what is relied on."""
+    for option in reversed(
+        (
+            click.option(
+                "--force", is_flag=True, help="Do again all that the run reaches; what reads it, if it changed."
+            ),
+            click.option(
+                "--force-task", "force_tasks", multiple=True, metavar="NAME", help="Do again the jobs of this class."
+            ),
+            click.option(
+                "--adopt",
+                is_flag=True,
+                help="Take over outputs that are there without a record, instead of making them.",
+            ),
+            click.option("--verify", is_flag=True, help="Hash the outputs of what is done, not only compare sizes."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def _finish(summary: Summary, quiet: bool) -> int:
     if not quiet:
         counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
@@ -83,6 +105,7 @@ def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
 @click.argument("target", required=False)
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
 @_options
+@_asked
 @click.pass_obj
 def run(project: Project, /, target: str | None, arguments: tuple[str, ...], **flags: Any) -> None:
     """Start a run of TARGET, `module:Task` or `module:flow`, with KEY=VALUE as its arguments.
@@ -95,11 +118,13 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], **f
       runner run
       runner run jobs.scrape:nightly --workers 2 --threads 8
       runner run jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
+      runner run --force-task ParsePage
     """
     if target is not None and ":" not in target.partition("=")[0] and "=" in target:
         arguments, target = (target, *arguments), None
     pairs = parse_pairs(arguments, "argument")
-    summary = api.run_target(target, pairs, **_arguments(project, flags))
+    asked = {name: flags[name] for name in ("force", "force_tasks", "adopt", "verify")}
+    summary = api.run_target(target, pairs, **_arguments(project, flags), **asked)
     click.get_current_context().exit(_finish(summary, flags["quiet"]))
 
 

@@ -46,6 +46,19 @@ def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Stat
     return None
 
 
+def read_bytes(store: FolderStore, id: str, status: Status) -> bytes | None:
+    """The same, as it is on disk; None: nowhere any more. Raises BadJobFile for what is no file, OSError."""
+    found: Status | None = status
+    for _ in range(_TRIES):
+        if found is None:
+            break
+        try:
+            return store.shelf.load(id, found)
+        except FileNotFoundError:
+            found = store.find(id)
+    return None
+
+
 def names(store: FolderStore, folder: str) -> list[str]:
     """The names in one of the state's folders that `ls` would show; none if there is no such folder."""
     fds = store.shelf.fds

@@ -1,0 +1,72 @@
+"""What the verbs have in common: their flags, the modules whose tasks may run, the project on the import path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict
+
+from runner.session import Options
+from runner.settings import Settings, overrides
+
+Durability: TypeAlias = Literal["process", "power"]
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+class Flags(TypedDict, total=False):
+    """How to run, in the words of the command line; what is left out, or None, is as the settings have it."""
+
+    workers: int | None  # processes; as many as there are processors
+    threads: int | None  # tasks at once in each; 1
+    limits: Mapping[str, int | str] | None  # {"host:*": 2}: jobs at once
+    rates: Mapping[str, float | str] | None  # {"host:*": "5/s"}: starts per time
+    durability: Durability | None  # "power"
+    force: bool  # all that the run reaches is due
+    force_tasks: Collection[str]  # the jobs of these classes are
+    adopt: bool  # outputs that are there without a record of ours are taken over
+    verify: bool  # outputs are hashed, not only measured
+    verbosity: int  # below 0: silent; above: say more
+
+
+def options_of(settings: Settings, flags: Flags) -> Options:
+    """Raises UsageError."""
+    options = Options(
+        workers=flags.get("workers") or settings.workers or 0,
+        threads=flags.get("threads") or settings.threads or 1,
+        limits={key: str(value) for key, value in {**settings.limits, **(flags.get("limits") or {})}.items()},
+        rates={key: str(value) for key, value in {**settings.rates, **(flags.get("rates") or {})}.items()},
+        durability=flags.get("durability") or "power",
+        force=flags.get("force", False),
+        force_tasks=tuple(flags.get("force_tasks", ())),
+        adopt=flags.get("adopt", False),
+        verify=flags.get("verify", False),
+        verbosity=flags.get("verbosity", -1),
+    )
+    overrides(options.limits, options.rates)  # said now, and not after the lock is taken
+    return options
+
+
+def modules_of(settings: Settings, target: str | None) -> tuple[str, ...]:
+    """The modules whose tasks may run: those of the settings, and the one that a person named as the target."""
+    named = [top(target.partition(":")[0])] if target else []
+    return tuple(dict.fromkeys((*settings.modules, *named)))
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@contextlib.contextmanager
+def importable(root: Path) -> Iterator[None]:
+    """In the project's folder, with it on the import path, as tasks and flows are when they run."""
+    before = os.getcwd()
+    os.chdir(root)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        yield
+    finally:
+        os.chdir(before)
