@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from runner.core.engine import Engine
 from runner.core.model import Finished
-from runner.store.folders import FolderStore
+from runner.listeners import Store
 from runner.syncer import Syncer
 from runner.workers.port import Executor, Reply
 
@@ -32,9 +32,9 @@ AHEAD = 1024
 class GroupCommit:
     """What waits for the disk. `fd` gets readable when a sync is over; None: there are none."""
 
-    def __init__(self, store: FolderStore, executor: Executor) -> None:
+    def __init__(self, store: Store, executor: Executor) -> None:
         self._store = store
-        self._syncer = Syncer(lambda: store.sync(self._outputs())) if store.shelf.durable else None
+        self._syncer = Syncer(lambda: store.sync(self._outputs())) if store.durable else None
         if self._syncer is not None:
             executor.watch(self._syncer.fd)
         self._gathered: list[Reply] = []

@@ -45,10 +45,10 @@ class Judge:
         self._force = force
         self._force_tasks = frozenset(force_tasks)
 
-    def judge(self, job: JobFile, assumed: Collection[str] = ()) -> Judged:
-        """Whether a done job is up to date. `assumed`: inputs that are taken to be as they were recorded."""
+    def judge(self, job: JobFile) -> Judged:
+        """Whether a done job is up to date."""
         try:
-            found = next(self.differences(job, assumed), None)
+            found = next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
         record = record_of(job)
@@ -68,8 +68,12 @@ class Judge:
             return Judged(id=job.id, reason=None, found=record.found)
         return Judged(id=job.id, reason=None, asks=kind.asks or bool(record.found))
 
-    def differences(self, job: JobFile, assumed: Collection[str] = ()) -> Iterator[Difference]:
+    def differences(self, job: JobFile) -> Iterator[Difference]:
         """Every reason why a done job is due, the first of them first. Raises ClassGone."""
+        return self.compare(job)
+
+    def compare(self, job: JobFile, assumed: Collection[str] = ()) -> Iterator[Difference]:
+        """The same. `assumed`: inputs that are taken to be there, as they were recorded if they were."""
         record = record_of(job)
         if record is None:
             yield Difference(part="record", says="it has no record of a success")

@@ -1,4 +1,4 @@
-"""Who stands around the loop: those that it tells what happens, and the one that tells it what was handed in."""
+"""What stands around the loop: its store, those that it tells what happens, and the one that tells it what came in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from runner.core.engine import Engine
-from runner.core.model import Event, Move
+from runner.core.model import Create, Event, Move, Status, StoreCommand
 from runner.errors import Refused
+from runner.store.codec import JobFile
 from runner.workers.port import Reply
+
+
+class Store(Protocol):
+    """What a run needs of the state folder; see FolderStore."""
+
+    root: str
+    durable: bool
+
+    def carry_out(self, commands: Sequence[StoreCommand]) -> None: ...
+    def write_ahead(self, commands: Iterable[Create]) -> bool: ...
+    def sync(self, staged: Iterable[str] = ()) -> None: ...
+    def take_leftovers(self) -> list[str]: ...
+    def read(self, id: str, status: Status) -> JobFile: ...
+    def read_bytes(self, id: str, status: Status) -> bytes: ...
 
 
 class Watcher(Protocol):

@@ -43,9 +43,8 @@ from runner.core.model import (
 )
 from runner.errors import Refused, RunnerError, StateError
 from runner.groupcommit import GROUP, GroupCommit
-from runner.listeners import Intake, Watcher
+from runner.listeners import Intake, Store, Watcher
 from runner.rounds import Rounds
-from runner.store.folders import FolderStore
 from runner.workers import record, staging
 from runner.workers.port import Executor, Order, Outcome, Reply
 
@@ -68,7 +67,7 @@ class Loop:
     def __init__(
         self,
         engine: Engine,
-        store: FolderStore,
+        store: Store,
         executor: Executor,
         catalog: Catalog,
         rounds: Rounds,

@@ -29,12 +29,19 @@ def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
 
     statuses, _ = store.recover(visit)
     staging.sweep(interrupted, store.root)
+    return put_together(store, catalog, statuses, unfinished), _in_quarantine(store) - before
+
+
+def put_together(
+    store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status], unfinished: list[Stored]
+) -> Recovered:
+    """The event, with what else it takes: who owns which output, and who comes back when he is found again."""
     owners: dict[str, str] = {}
     for job in _with_several_outputs(store, catalog, statuses):
         owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
     cancelled = (id for id, status in statuses.items() if status is Status.CANCELLED)
     revivable = frozenset(id for id in cancelled if _is_revivable(store, id))
-    return Recovered(statuses, unfinished, owners, revivable), _in_quarantine(store) - before
+    return Recovered(statuses, unfinished, owners, revivable)
 
 
 def _in_quarantine(store: FolderStore) -> int:

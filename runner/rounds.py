@@ -17,7 +17,7 @@ from runner.core.ledger import Ledger
 from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Traced, Walk
 from runner.errors import BadJobFile, RunnerError
 from runner.judge import Judge
-from runner.store.folders import FolderStore
+from runner.listeners import Store
 
 Look: TypeAlias = model.Judge | Walk | Trace
 
@@ -25,7 +25,7 @@ Look: TypeAlias = model.Judge | Walk | Trace
 class Rounds:
     """What is still to be looked at, in one run. Judgements come before the rest: they let workers start."""
 
-    def __init__(self, store: FolderStore, catalog: Catalog, ledger: Ledger, judge: Judge) -> None:
+    def __init__(self, store: Store, catalog: Catalog, ledger: Ledger, judge: Judge) -> None:
         self._store = store
         self._catalog = catalog
         self._ledger = ledger

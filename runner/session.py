@@ -22,11 +22,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from runner.batch import Found, load_target, propose
+from runner.ask import Ask, roots_of
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.model import Proposal, Recovered, Status
-from runner.errors import Busy, Refused, RunnerError, StateError, UsageError
+from runner.errors import Busy, Refused, StateError, UsageError
 from runner.handed import Handed
 from runner.judge import Judge
 from runner.loop import GRACE, Loop
@@ -73,14 +73,6 @@ class Summary(Struct, frozen=True, kw_only=True):
     changes: dict[str, int]  # new, changed, unchanged, absent -> jobs
     quarantined: int  # files
     seconds: float
-
-
-class Ask(Struct, frozen=True, kw_only=True):
-    """What a run is asked for: a target by name with its arguments, or tasks."""
-
-    target: str | None = None
-    arguments: dict[str, str] = {}
-    tasks: Found | None = None
 
 
 class Session:
@@ -147,23 +139,10 @@ class Session:
 
     def _begin(self, record: RunFile, ask: Ask, found: tuple[Recovered, int]) -> Summary:
         try:
-            return self._work(record, self._roots(ask), found)
+            return self._work(record, roots_of(ask, self._modules, self._root), found)
         except (UsageError, Refused) as error:
             self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
-
-    def _roots(self, ask: Ask) -> list[Proposal]:
-        """What the run is asked for, as proposals. Runs the user's flow."""
-        tasks = ask.tasks
-        if tasks is None and ask.target is not None:
-            tasks = load_target(ask.target, ask.arguments, self._modules)
-        try:
-            return propose(tasks, root=self._root) if tasks is not None else []
-        except RunnerError:
-            raise
-        except Exception as error:  # limits() or upstream_tasks() of the user's, or what cannot be a job
-            kind = "" if isinstance(error, TypeError) else f"{type(error).__name__}: "
-            raise UsageError(f"{kind}{error}") from error
 
     def _rounds(self, engine: Engine, run: str, started: float) -> Rounds:
         options = self._options

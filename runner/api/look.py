@@ -1,11 +1,20 @@
-"""Verbs that look, for programs: tables as pandas has them."""
+"""Verbs that look, for programs."""
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from runner.api.common import StrPath
+from runner.api.common import Flags, StrPath, importable
+from runner.api.work import chosen
+from runner.ask import Ask
+from runner.plan import How, Plan
+from runner.plan import plan as foretell
+from runner.settings import load_settings
+from runner.store.folders import FolderStore
 from runner.views.changes import KINDS
 from runner.views.changes import changes as look
 from runner.views.reading import open_state
@@ -32,3 +41,19 @@ def changes(run: str | None = None, *, jobs: bool = False, state: StrPath = "sta
         frame.index.name = "task"
     frame.attrs["run"] = found.run
     return frame
+
+
+def plan(target: str | None, arguments: Mapping[str, str], *, root: Path, state: Path, **flags: Unpack[Flags]) -> Plan:
+    """What `run_target` would do with the same arguments. Runs no task, writes nothing. Raises RunnerError."""
+    target, modules = chosen(load_settings(root), target, arguments, root, flags)
+    how = How(
+        verify=flags.get("verify", False),
+        force=flags.get("force", False),
+        force_tasks=tuple(flags.get("force_tasks", ())),
+        adopt=flags.get("adopt", False),
+    )
+    with importable(root), contextlib.ExitStack() as stack:
+        if not state.exists():  # nothing has run yet
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = stack.enter_context(FolderStore(state, create=False, root=root))
+        return foretell(store, Ask(target=target, arguments=dict(arguments)), modules, root, how)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Unpack
 
 from runner.api.common import Flags, StrPath, importable, modules_of, options_of, top
+from runner.ask import Ask
 from runner.batch import Found
 from runner.errors import UsageError
-from runner.session import Ask, Options, Summary, open_session, recorded
+from runner.session import Options, Summary, open_session, recorded
 from runner.settings import Settings, load_settings
 from runner.store.folders import FolderStore
 from runner.store.runs import Runs

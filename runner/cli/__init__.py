@@ -17,6 +17,7 @@ from runner.errors import RunnerError
 
 _VERBS = {
     "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
+    "plan": ("work", "Say what `run` would do, and why."),
     "resume": ("work", "Go on with the run that was interrupted, whatever interrupted it."),
     "submit": ("hand", "Hand in jobs, also while a runner works."),
     "status": ("look", "Count jobs by status and task, and say what to do next."),

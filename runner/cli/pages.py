@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from runner.cli.paper import Mark, Paper, moment, shorten, span, status_mark
 
 if TYPE_CHECKING:  # each verb imports the one view that it needs
+    from runner.plan import Plan, PlannedJob
     from runner.views.changes import Changes
     from runner.views.check import Report
     from runner.views.examine import Finding
@@ -207,6 +208,51 @@ def print_changes(out: Paper, changes: Changes) -> None:
             out.say(f"{job.change:<9}  {job.id}", f"  {job.output}" if job.output else "")
         elif named[job.change] == _AT_ONCE + 1:
             out.say(f"{job.change:<9}  and more: --json has them all")
+
+
+_SURE = {
+    "will": "will run",
+    "expected": "expected to run, if found again",
+    "may": "may run, if what they read changes or who finds them asks for something else",
+    "fails": "will fail",
+}
+_PARTS = {
+    "parameter": "other parameters",
+    "output": "an output is not as it was made",
+    "input": "their inputs",
+    "finder": "who found them runs",
+}
+_WHYS = 3  # different reasons of one sort that are told one by one
+
+
+def print_plan(out: Paper, plan: Plan) -> None:
+    out.say(f"plan of {plan.target}" if plan.target else "plan")
+    for name, title in _SURE.items():
+        jobs: list[PlannedJob] = getattr(plan, name)
+        if jobs or name == "will":
+            out.say()
+            out.say(Mark(f"{title}: {len(jobs):,}", "bold"))
+        for line in _grouped(jobs):
+            out.say("  ", line)
+    out.say()
+    up_to_date = ", ".join(f"{count:,} {task}" for task, count in plan.up_to_date.items())
+    out.say(f"up to date: {up_to_date or 'nothing'}")
+    if plan.gone:
+        out.say(f"gone: {_count(len(plan.gone), 'job')} that nobody names any more")
+
+
+def _grouped(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    """1,204 ParsePage: version 2 -> 3."""
+    groups: dict[tuple[str, str], dict[str, list[PlannedJob]]] = {}
+    for job in jobs:
+        groups.setdefault((job.task, job.part), {}).setdefault(job.why, []).append(job)
+    for (task, part), whys in groups.items():
+        if len(whys) > _WHYS:
+            first = next(iter(whys))
+            yield f"{sum(map(len, whys.values())):,} {task}: {_PARTS.get(part, part)} (such as: {shorten(first, 100)})"
+            continue
+        for why, these in whys.items():
+            yield f"{these[0].id}: {why}" if len(these) == 1 else f"{len(these):,} {task}: {why}"
 
 
 def _count(number: int, noun: str) -> str:

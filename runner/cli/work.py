@@ -106,8 +106,9 @@ def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
 @_options
 @_asked
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, as `plan` does.")
 @click.pass_obj
-def run(project: Project, /, target: str | None, arguments: tuple[str, ...], **flags: Any) -> None:
+def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry_run: bool, **flags: Any) -> None:
     """Start a run of TARGET, `module:Task` or `module:flow`, with KEY=VALUE as its arguments.
 
     Without a TARGET: the one in pyproject.toml, [tool.runner] target; without that, what is unfinished and in the
@@ -120,12 +121,61 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], **f
       runner run jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
       runner run --force-task ParsePage
     """
+    if dry_run:
+        _plan(project, target, arguments, flags)
+        return
+    target, pairs = _target(target, arguments)
+    summary = api.run_target(target, pairs, **_arguments(project, flags), **_wanted(flags))
+    click.get_current_context().exit(_finish(summary, flags["quiet"]))
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
+@_options
+@_asked
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def plan(project: Project, /, target: str | None, arguments: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Say what `run` would do with the same arguments, and why. Runs no task, writes nothing, needs no lock.
+
+    What will run: due as far as is known now, and certain to be asked for (as long as nothing fails). What is expected
+    to run: due, if the job that found it last time finds it again. What may run: it reads what will be made anew. Whom
+    nobody has found so far cannot be told. The flow is called, and so is downstream_tasks() of what is up to date.
+
+    \b
+    Examples:
+      runner plan
+      runner plan jobs.scrape:nightly --force-task ParsePage
+      runner plan --json | jq '.will[].id'
+    """
+    _plan(project, target, arguments, flags, as_json=as_json)
+
+
+def _plan(
+    project: Project, target: str | None, arguments: tuple[str, ...], flags: dict[str, Any], *, as_json: bool = False
+) -> None:
+    from runner.cli.pages import print_plan
+    from runner.cli.paper import paper
+
+    target, pairs = _target(target, arguments)
+    found = api.plan(target, pairs, **_arguments(project, flags), **_wanted(flags))
+    with paper() as out:
+        if as_json:
+            out.json(found)
+        else:
+            print_plan(out, found)
+
+
+def _target(target: str | None, arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+    """TARGET may be left out."""
     if target is not None and ":" not in target.partition("=")[0] and "=" in target:
         arguments, target = (target, *arguments), None
-    pairs = parse_pairs(arguments, "argument")
-    asked = {name: flags[name] for name in ("force", "force_tasks", "adopt", "verify")}
-    summary = api.run_target(target, pairs, **_arguments(project, flags), **asked)
-    click.get_current_context().exit(_finish(summary, flags["quiet"]))
+    return target, parse_pairs(arguments, "argument")
+
+
+def _wanted(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: flags[name] for name in ("force", "force_tasks", "adopt", "verify")}
 
 
 @click.command()

@@ -51,6 +51,7 @@ class FolderStore:
         self.path = self.shelf.path
         self.root = self.shelf.root
         self.tmp_path = self.shelf.tmp_path
+        self.durable = self.shelf.durable
         self._rewished: set[str] = set()
         self._failure = ""
         self._one_sync = threading.Lock()

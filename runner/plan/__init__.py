@@ -1,0 +1,281 @@
+"""`plan`: what a run will do, what is to be expected of it and what may follow, and why. Nothing is run or written.
+
+Theory of operation. The run itself is played: the same engine and the same loop, over a store on paper (`paper.py`) and
+with workers that only say that they ran (`foreteller.py`). So whatever decides about a job in a run decides here.
+What a job that runs will make is not known, and so the files that are made anew are taken to be as they were:
+
+- *will*: due by what is known now, and certain to be come to: a root, handed in, unfinished, or named by a parent that
+  is up to date itself and certain. (As long as nothing fails that it comes after.)
+- *expected*: due by what is known now, if the parent that found it last time, and will run, finds it again.
+- *may*: up to date by what is known now; it reads what will be made anew, or its parent will run and may ask for
+  something else.
+
+Whom nobody has ever found cannot be foretold.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from runner.ask import Ask, roots_of
+from runner.catalog import Catalog
+from runner.core.engine import Engine
+from runner.core.model import Judged, Limit, Recovered, Status
+from runner.core.trace import Difference
+from runner.errors import BadJobFile, Refused, RunnerError, UsageError
+from runner.judge import Judge
+from runner.loop import Loop
+from runner.plan.foreteller import Foreteller
+from runner.plan.handed import Foreseen
+from runner.plan.paper import Paper
+from runner.rebuild import put_together
+from runner.rounds import Rounds
+from runner.store.codec import SCHEMA, JobFile
+from runner.store.folders import FolderStore
+from runner.store.recovery import is_finished
+from runner.task import decode, input_paths
+from runner.views.reading import read_job
+from runner.workers.staging import is_file
+
+_RUN = "planned"
+_NO_BOUND = [("*", Limit(at_once=1 << 30, per_second=1e9))]
+_BEFORE = {
+    Status.FAILED: "it failed before",
+    Status.PENDING: "it was left unfinished",
+    Status.RUNNING: "it was left unfinished",
+    Status.BLOCKED: "what blocked it is tried again",
+    Status.CANCELLED: "it is named again",
+}
+
+
+class PlannedJob(Struct, frozen=True, kw_only=True):
+    """A job, and why. `part`: what makes the difference: new, unfinished, version, parameter, output, input, due ..."""
+
+    id: str
+    task: str  # class name
+    part: str
+    why: str
+    output: str | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a run would do if it started now. `fails`: jobs that lack an input which nobody makes."""
+
+    schema: int = SCHEMA
+    target: str | None
+    will: list[PlannedJob]
+    expected: list[PlannedJob]
+    may: list[PlannedJob]
+    fails: list[PlannedJob]
+    up_to_date: dict[str, int]  # class name -> jobs
+    gone: list[str]
+
+
+class How(Struct, frozen=True, kw_only=True):
+    """How the run would go about it; as on the command line."""
+
+    verify: bool = False
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
+    adopt: bool = False
+
+
+class _Forejudge(Judge):
+    """Judges as a run does, but takes what will be made anew to be as it was. `whys`: why jobs are due."""
+
+    def __init__(self, catalog: Catalog, *, how: How, started: float) -> None:
+        super().__init__(
+            catalog, run=_RUN, started=started, verify=how.verify, force=how.force, force_tasks=how.force_tasks
+        )
+        self.foreteller: Foreteller
+        self.whys: dict[str, Difference] = {}
+
+    def judge(self, job: JobFile) -> Judged:
+        if job.id in self.foreteller.ran:
+            return Judged(id=job.id, reason=None)
+        judged = super().judge(job)
+        if judged.reason is not None:
+            why = next(self.differences(job), None)
+            self.whys[job.id] = why or Difference(part="task", says=judged.reason)
+        return judged
+
+    def differences(self, job: JobFile) -> Iterator[Difference]:
+        return self.compare(job, assumed=self.foreteller.there)
+
+
+def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: How) -> Plan:
+    """Raises RunnerError, for what the run would refuse. The working directory is to be the project's root."""
+    catalog = Catalog(modules, root)
+    roots = roots_of(ask, modules, root)
+    recovered = _look(store, catalog)
+    now = time.time()
+    engine = Engine(overrides=_NO_BOUND)
+    paper = Paper(store, _RUN)
+    judge = _Forejudge(catalog, how=how, started=now)
+    rounds = Rounds(paper, catalog, engine.ledger, judge)
+    foreteller = judge.foreteller = Foreteller(paper, catalog, rounds.known, now)
+    intake = Foreseen(store, catalog, root)
+    loop = Loop(engine, paper, foreteller, catalog, rounds, intake, [], clock=lambda: foreteller.now)
+    try:
+        loop.do(recovered)
+        loop.submit(roots)
+        loop.run()
+    except Refused as error:
+        raise UsageError(str(error)) from error
+    certain = {proposal.id for proposal in roots} | intake.ids
+    certain |= {item.id for item in recovered.unfinished if item.status is not Status.BLOCKED}
+    return _Sorted(engine, paper, catalog, judge, recovered.statuses, certain, how).plan(ask.target)
+
+
+def _look(store: FolderStore, catalog: Catalog) -> Recovered:
+    """The state, as a run would find it; nothing is put in order."""
+    statuses = store.scan()
+    unfinished = []
+    for id, status in list(statuses.items()):
+        if status not in (Status.PENDING, Status.RUNNING, Status.BLOCKED):
+            continue
+        try:
+            found = read_job(store, id, status)
+        except BadJobFile:
+            statuses[id] = Status.QUARANTINE
+            continue
+        if found is None:
+            del statuses[id]
+            continue
+        job, status = found
+        statuses[id] = status
+        if status in (Status.PENDING, Status.RUNNING, Status.BLOCKED):
+            finished = status is Status.RUNNING and is_finished(store.shelf, job)
+            unfinished.append(catalog.stored(job, status, finished))
+    return put_together(store, catalog, statuses, unfinished)
+
+
+class _Sorted:
+    """The jobs of a run that was played, by how sure it is that they run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        paper: Paper,
+        catalog: Catalog,
+        judge: _Forejudge,
+        before: Mapping[str, Status],
+        certain: set[str],
+        how: How,
+    ) -> None:
+        self._engine = engine
+        self._paper = paper
+        self._catalog = catalog
+        self._foreteller = judge.foreteller
+        self._whys = judge.whys
+        self._before = before
+        self._certain = certain
+        self._how = how
+        self._found_by: dict[str, list[str]] = {}
+        for parent, children in self._foreteller.children.items():
+            for child in children:
+                self._found_by.setdefault(child, []).append(parent)
+
+    def plan(self, target: str | None) -> Plan:
+        ran = self._foreteller.ran
+        may = self._may()
+        self._spread(may)
+        planned = [self._planned(job) for job in ran.values()]
+        reached = [node for node in self._engine.ledger.nodes() if node.reached]
+        settled = Counter(
+            node.id.rpartition("-")[0]
+            for node in reached
+            if node.status is Status.DONE and node.id not in ran and node.id not in may
+        )
+        fails = [self._failing(node.id) for node in reached if node.status is Status.FAILED and self._fails(node.id)]
+        return Plan(
+            target=target,
+            will=[job for job in planned if job.id in self._certain],
+            expected=[job for job in planned if job.id not in self._certain],
+            may=list(may.values()),
+            fails=fails,
+            up_to_date=dict(sorted(settled.items())),
+            gone=self._engine.gone,
+        )
+
+    def _spread(self, may: Mapping[str, PlannedJob]) -> None:
+        """Whom a parent names that is certain and up to date, is certain as well."""
+        queue = [id for id in self._certain if id in self._foreteller.asked]
+        for id in queue:  # it grows
+            if id in may or id in self._foreteller.ran:
+                continue
+            for child in self._foreteller.children.get(id, ()):
+                if child not in self._certain:
+                    self._certain.add(child)
+                    queue.append(child)
+
+    def _may(self) -> dict[str, PlannedJob]:
+        """Up to date now, but what they read may change, or what they are asked for."""
+        found: dict[str, PlannedJob] = {}
+        ran, ledger = self._foreteller.ran, self._engine.ledger
+        makes = dict(self._foreteller.makes)
+        queue = list(ran)
+        for id in queue:  # it grows
+            readers = (node.id for node in ledger.readers(id))
+            for other in dict.fromkeys((*readers, *self._foreteller.children.get(id, ()))):
+                node = ledger.node(other)
+                if other in ran or other in found or node is None or not node.reached or node.status is not Status.DONE:
+                    continue
+                why = self._why_it_may(other, id, makes)
+                if why is None:
+                    continue
+                job = self._paper.read(other, Status.DONE)
+                makes.update(dict.fromkeys(self._catalog.outputs(job), other))
+                part = "input" if why.startswith("input") else "finder"
+                found[other] = PlannedJob(id=other, task=_class(other), part=part, why=why, output=self._output(job))
+                queue.append(other)
+        return found
+
+    def _why_it_may(self, id: str, upstream: str, makes: Mapping[str, str]) -> str | None:
+        parent = f"its finder {upstream} runs" if upstream in self._found_by.get(id, ()) else None
+        with suppress(FileNotFoundError, RunnerError, TypeError):
+            job = self._paper.read(id, Status.DONE)
+            kind = self._catalog.kind(job.task)
+            for _, path in input_paths(decode(kind.cls, job.params, self._catalog.root), self._catalog.root):
+                if path in makes:
+                    return f"input {path} may change: {makes[path]} runs"
+        return parent
+
+    def _planned(self, job: JobFile) -> PlannedJob:
+        why = self._whys.get(job.id)
+        if why is None:
+            before = self._before.get(job.id)
+            outputs = self._catalog.outputs(job)
+            if self._how.adopt and job.result is None and outputs and all(map(self._is_there, outputs)):
+                says = "its outputs are there, and are taken over"
+                return PlannedJob(id=job.id, task=_class(job.id), part="adopt", why=says, output=outputs[0])
+            part = "new" if before is None else "unfinished" if before in _BEFORE else "done"
+            says = "new" if before is None else _BEFORE.get(before, "a worker could not ask it for its children")
+            why = Difference(part=part, says=says)
+        return PlannedJob(id=job.id, task=_class(job.id), part=why.part, why=why.says, output=self._output(job))
+
+    def _fails(self, id: str) -> bool:
+        """Whether it fails in this run, and has not only stayed where it was."""
+        return self._before.get(id) is not Status.FAILED or id in self._foreteller.ran
+
+    def _failing(self, id: str) -> PlannedJob:
+        job = self._paper.read(id, Status.FAILED)
+        message = (job.attempts[-1].get("error") or {}).get("message", "") if job.attempts else ""
+        return PlannedJob(id=id, task=_class(id), part="fails", why=message, output=self._output(job))
+
+    def _is_there(self, path: str) -> bool:
+        return is_file(os.path.join(self._catalog.root, path))
+
+    def _output(self, job: JobFile) -> str | None:
+        return next(iter(self._catalog.outputs(job)), None)
+
+
+def _class(id: str) -> str:
+    return id.rpartition("-")[0]
