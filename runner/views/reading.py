@@ -33,17 +33,26 @@ def open_state(state: Path, root: Path) -> FolderStore:
         raise StateError(f"{state} cannot be read: {error.strerror}: see whose it is, and its permissions") from error
 
 
-def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Status] | None:
-    """The job, and where it is by now; None: nowhere any more. Raises BadJobFile, NewerSchema, OSError."""
+def load_job(store: FolderStore, id: str, status: Status) -> tuple[bytes, Status] | None:
+    """The job's file, unchecked, and where it is by now; None: nowhere any more. Raises BadJobFile, OSError."""
     for _ in range(_TRIES):
         try:
-            return store.read(id, status), status
+            return store.shelf.load(id, status), status
         except FileNotFoundError:
             found = store.find(id)
             if found is None:
                 return None
             status = found
     return None
+
+
+def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Status] | None:
+    """The job, and where it is by now; None: nowhere any more. Raises BadJobFile, NewerSchema, OSError."""
+    found = load_job(store, id, status)
+    if found is None:
+        return None
+    data, status = found
+    return store.shelf.parse(data, id, status), status
 
 
 def names(store: FolderStore, folder: str) -> list[str]:
