@@ -16,7 +16,8 @@ from typing import Literal
 
 from runner.batch import Found, load_class, load_target, propose
 from runner.core.model import Proposal, Status
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunnerError, StateError, UsageError
+from runner.prune import Pruned, prune_state
 from runner.session import Ask, Options, Summary, open_session, recorded
 from runner.settings import Settings, load_settings, overrides
 from runner.store import codec, inbox
@@ -215,6 +216,25 @@ def stop(*, state: str | os.PathLike[str] = "state") -> str:
             return f"no runner is alive on {state}"
         inbox.command(store, "stop", pid=holder.pid, start=holder.start)
     return f"run {holder.run} (pid {holder.pid}) was asked to stop"
+
+
+def prune(
+    *,
+    older: float,
+    dry_run: bool = False,
+    state: str | os.PathLike[str] = "state",
+    root: str | os.PathLike[str] = ".",
+) -> Pruned:
+    """Delete what is older than `older` seconds and nobody needs: gone jobs, run records, journals, logs, trash.
+
+    `dry_run`: say what would be deleted, and take no lock. Outputs stay. Raises Busy, NewerSchema, StateError.
+    """
+    folder = Path(root).absolute()
+    before = max(0.0, time.time() - older)
+    try:
+        return prune_state(folder / state, folder, before=before, dry_run=dry_run)
+    except OSError as error:
+        raise StateError(f"{state}: {error}; nothing that is needed was deleted: `prune` again") from error
 
 
 # --------------------------------------------------------------------------------------------------------------- inside

@@ -25,6 +25,7 @@ _VERBS = {
     "retry": ("hand", "Try failed, blocked or cancelled jobs again."),
     "stop": ("hand", "Ask the live runner to finish what runs, and leave."),
     "check": ("look", "Prove that nothing is lost."),
+    "prune": ("tidy", "Delete what is old and nobody needs; outputs stay."),
 }
 
 
