@@ -18,6 +18,8 @@ from runner.errors import UsageError
 
 FILE = "pyproject.toml"
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|sec|m|min|h))?")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_AGES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SECONDS = {None: 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -83,6 +85,14 @@ def parse_rate(pattern: str, rate: float | str) -> float:
     if per_second <= 0:
         raise UsageError(f"rate {pattern}={rate}: expected starts per time, such as 5/s, 30/min or 100/h")
     return per_second
+
+
+def parse_age(text: str) -> float:
+    """Seconds in an age: "30d", "12h", "2w", "90m", "0s". Raises UsageError."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no age: expected a number and a unit, such as 30d, 12h or 2w (s, m, h, d, w)")
+    return float(match[1]) * _AGES[match[2]]
 
 
 def parse_pairs(words: tuple[str, ...], what: str) -> dict[str, str]:

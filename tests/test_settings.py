@@ -8,7 +8,7 @@ import pytest
 
 from runner.core.model import Limit
 from runner.errors import UsageError
-from runner.settings import Settings, load_settings, overrides, parse_pairs, parse_rate
+from runner.settings import Settings, load_settings, overrides, parse_age, parse_pairs, parse_rate
 
 
 def settings(folder: Path, text: str) -> Settings:
@@ -116,3 +116,16 @@ def test_pairs() -> None:
     for words in (("a",), ("=1",), ("a=1", "a=2")):
         with pytest.raises(UsageError, match="argument"):
             parse_pairs(words, "argument")
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [("30d", 2592000), ("12h", 43200), ("2w", 1209600), ("90m", 5400), ("0s", 0), (" 1.5 h ", 5400)]
+)
+def test_ages(age: str, seconds: float) -> None:
+    assert parse_age(age) == seconds
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1y", "1 month", "1d2h", "1e3s", "nan s"])
+def test_ages_that_are_none(age: str) -> None:
+    with pytest.raises(UsageError, match="30d"):
+        parse_age(age)

@@ -29,6 +29,7 @@ _VERBS = {
     "invalidate": ("hand", "Do not rely any more on what jobs made."),
     "stop": ("hand", "Ask the live runner to finish what runs, and leave."),
     "check": ("look", "Prove that nothing is lost."),
+    "prune": ("tidy", "Delete what is old and nobody needs; outputs stay."),
 }
 
 

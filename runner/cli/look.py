@@ -113,15 +113,19 @@ def _fields(struct: Any) -> dict[str, Any]:
 )
 @click.option("--task", metavar="T", help="Only jobs of this class: FetchPage, or jobs.scrape:FetchPage.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only jobs with this parameter; may be given again.")
+@click.option("--gone", is_flag=True, help="Only jobs that no run's target leads to any more; reads every job file.")
 @_json
 @click.pass_obj
-def list_(project: Project, statuses: tuple[str, ...], task: str | None, where: tuple[str, ...], as_json: bool) -> None:
+def list_(
+    project: Project, statuses: tuple[str, ...], task: str | None, where: tuple[str, ...], gone: bool, as_json: bool
+) -> None:
     """List jobs, each with what matters most about it now.
 
     \b
     Examples:
       runner list --status failed
       runner list --task FetchPage --where url=https://example.org/
+      runner list --gone
       runner list --json | jq -r '.jobs[].id'
     """
     from runner.views.listing import rows
@@ -132,7 +136,12 @@ def list_(project: Project, statuses: tuple[str, ...], task: str | None, where: 
 
         wanted = parse_pairs(where, "--where")
     with _opened(project) as store, paper() as out:
-        found = rows(store, statuses=statuses, task=task, where=wanted)
+        why = None
+        if gone:
+            from runner.views.reach import Reach
+
+            why = Reach(store).why
+        found = rows(store, statuses=statuses, task=task, where=wanted, gone=why)
         if as_json:
             _print_rows_as_json(out, found)
             return
@@ -141,7 +150,7 @@ def list_(project: Project, statuses: tuple[str, ...], task: str | None, where: 
             count += 1
             print_row(out, row)
         if not count:
-            click.echo("no such jobs" if statuses or task or where else "no jobs", err=True)
+            click.echo("no such jobs" if statuses or task or where or gone else "no jobs", err=True)
 
 
 def _print_rows_as_json(out: Paper, rows: Iterator[Row]) -> None:

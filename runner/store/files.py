@@ -93,6 +93,10 @@ class Files:
     def unlink(self, folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
+    def rmdir(self, folder: int, name: str) -> None:
+        """Delete an empty folder."""
+        os.rmdir(name, dir_fd=folder)
+
     def read(self, folder: int, name: str, cap: int) -> bytes:
         """The whole file. BadJobFile if it is no regular file, not this user's, or larger than `cap` bytes."""
         try:

@@ -23,8 +23,8 @@ from runner.store.files import FOLDER_MODE, Files, tmp_name, writer_token
 
 Durability: TypeAlias = Literal["process", "power"]
 
-INBOX, RUNS, TRASH, TMP, LOCKS = "inbox", "runs", "trash", "tmp", "locks"
-FOLDERS = (INBOX, *(status.value for status in FLOW_ORDER), RUNS, "logs", TRASH, TMP, LOCKS, "cache")
+INBOX, RUNS, LOGS, TRASH, TMP, LOCKS = "inbox", "runs", "logs", "trash", "tmp", "locks"
+FOLDERS = (INBOX, *(status.value for status in FLOW_ORDER), RUNS, LOGS, TRASH, TMP, LOCKS, "cache")
 RETURNABLE = frozenset({Status.FAILED, Status.BLOCKED, Status.CANCELLED})  # may be moved back into inbox/ by anybody
 MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter cap, and its history grew since
 

@@ -17,7 +17,7 @@ from runner.errors import BadJobFile, UsageError
 from runner.store.codec import SCHEMA
 from runner.store.folders import FolderStore
 from runner.store.runs import RunFile, Runs
-from runner.views.reading import read_bytes
+from runner.views.reading import load_job
 
 KINDS = ("new", "changed", "unchanged", "absent", "gone", "failed", "blocked")
 
@@ -101,7 +101,8 @@ def _find(runs: Runs, text: str | None) -> RunFile:
 
 def _read(store: FolderStore, id: str, status: Status) -> _Job:
     try:
-        return _decode(read_bytes(store, id, status) or b"{}")
+        found = load_job(store, id, status)
+        return _decode(found[0] if found is not None else b"{}")
     except (OSError, BadJobFile, msgspec.MsgspecError):  # `check` tells of it
         return _Job()
 

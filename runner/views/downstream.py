@@ -10,7 +10,7 @@ from msgspec import Struct
 from runner.core.model import Status
 from runner.errors import BadJobFile
 from runner.store.folders import FolderStore
-from runner.views.reading import read_bytes
+from runner.views.reading import load_job
 
 
 class _Made(Struct):
@@ -49,6 +49,7 @@ def downstream_of(store: FolderStore, start: Mapping[str, Status | None]) -> dic
 
 def _edges(store: FolderStore, id: str, status: Status) -> _Edges:
     try:
-        return _decode(read_bytes(store, id, status) or b"{}")
+        found = load_job(store, id, status)
+        return _decode(found[0] if found is not None else b"{}")
     except (OSError, BadJobFile, msgspec.MsgspecError):  # gone on meanwhile, or damaged
         return _Edges()

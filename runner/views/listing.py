@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.model import FLOW_ORDER, HOPELESS, Json, Status
 from runner.errors import BadJobFile
@@ -14,6 +15,7 @@ from runner.store.folders import FolderStore
 from runner.views.reading import quarantined, read_job, reason
 
 _ORDER = {status: number for number, status in enumerate(FLOW_ORDER)}
+_OPEN = (Status.PENDING, Status.RUNNING)  # a job that came to life again is not gone
 _MISSING = object()
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -40,23 +42,30 @@ def rows(
     statuses: Collection[str] = (),
     task: str | None = None,
     where: Mapping[str, str] | None = None,
+    gone: Callable[[str], str | None] | None = None,
 ) -> Iterator[Row]:
     """The jobs, in the order of the flow and by id; read one at a time, so a caller may stop at any.
 
     `statuses`: only these. `task`: a class name, or "module:Class". `where`: parameters by name (`a.b` inside another)
-    and their values, as text or as JSON. Raises NewerSchema.
+    and their values, as text or as JSON. `gone`: only jobs of which it says why they are (`Reach.why`). Raises
+    NewerSchema.
     """
     known = store.scan()
     wanted = [
         (_ORDER[status], id, status)
         for id, status in known.items()
         if status is not Status.QUARANTINE and (not statuses or status in statuses) and _is_of(id, task)
+        if gone is None or gone(id) is not None
     ]
     for _, id, status in sorted(wanted):
         row = _row(store, id, status, known, task, where)
-        if row is not None and (not statuses or row.status in statuses):  # it may have moved on
+        if row is None or (statuses and row.status not in statuses):  # it may have moved on
+            continue
+        if gone is None:
             yield row
-    if where or (statuses and Status.QUARANTINE not in statuses):
+        elif row.status not in _OPEN and (why := gone(id)) is not None:
+            yield replace(row, why=why)
+    if where or gone or (statuses and Status.QUARANTINE not in statuses):
         return
     for name in quarantined(store):
         if _is_of(name.removesuffix(".json"), task):

@@ -33,11 +33,11 @@ def open_state(state: Path, root: Path) -> FolderStore:
         raise StateError(f"{state} cannot be read: {error.strerror}: see whose it is, and its permissions") from error
 
 
-def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Status] | None:
-    """The job, and where it is by now; None: nowhere any more. Raises BadJobFile, NewerSchema, OSError."""
+def load_job(store: FolderStore, id: str, status: Status) -> tuple[bytes, Status] | None:
+    """The job's file, unchecked, and where it is by now; None: nowhere any more. Raises BadJobFile, OSError."""
     for _ in range(_TRIES):
         try:
-            return store.read(id, status), status
+            return store.shelf.load(id, status), status
         except FileNotFoundError:
             found = store.find(id)
             if found is None:
@@ -46,17 +46,13 @@ def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Stat
     return None
 
 
-def read_bytes(store: FolderStore, id: str, status: Status) -> bytes | None:
-    """The same, as it is on disk; None: nowhere any more. Raises BadJobFile for what is no file, OSError."""
-    found: Status | None = status
-    for _ in range(_TRIES):
-        if found is None:
-            break
-        try:
-            return store.shelf.load(id, found)
-        except FileNotFoundError:
-            found = store.find(id)
-    return None
+def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Status] | None:
+    """The job, and where it is by now; None: nowhere any more. Raises BadJobFile, NewerSchema, OSError."""
+    found = load_job(store, id, status)
+    if found is None:
+        return None
+    data, status = found
+    return store.shelf.parse(data, id, status), status
 
 
 def names(store: FolderStore, folder: str) -> list[str]:

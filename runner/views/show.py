@@ -13,13 +13,12 @@ from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
-from runner.store.shelf import INBOX
+from runner.store.shelf import INBOX, LOGS
 from runner.views.journal import Story, story
 from runner.views.reading import read_job, reason, resolve
 
 LOG_LINES = 20
 _LOG_BYTES = 64 << 10
-_LOGS = "logs"
 
 
 class OutputLook(Struct, frozen=True, kw_only=True):
@@ -140,7 +139,7 @@ def log_tail(store: FolderStore, id: str) -> LogTail | None:
     """The end of a job's log; None if it has none."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(f"{id}.log", flags, dir_fd=store.shelf.fds[_LOGS])
+        descriptor = os.open(f"{id}.log", flags, dir_fd=store.shelf.fds[LOGS])
     except (OSError, KeyError):
         return None
     try:
@@ -153,4 +152,4 @@ def log_tail(store: FolderStore, id: str) -> LogTail | None:
     lines = data.decode("utf-8", "replace").splitlines()
     if found.st_size > _LOG_BYTES and len(lines) > 1:
         del lines[0]  # it begins anywhere
-    return LogTail(path=os.path.join(store.path, _LOGS, f"{id}.log"), bytes=found.st_size, lines=lines[-LOG_LINES:])
+    return LogTail(path=os.path.join(store.path, LOGS, f"{id}.log"), bytes=found.st_size, lines=lines[-LOG_LINES:])

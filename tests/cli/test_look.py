@@ -171,6 +171,18 @@ def test_list_as_json(built: Built) -> None:
     assert document("list", "--task", "Nobody")["jobs"] == []
 
 
+def test_list_of_those_that_are_gone(built: Built) -> None:
+    ids = some(built)
+    built.run(admitted=START, ended=START, exit=1, roots=list(ids.values()))
+    child = built.put("done", "child", "Parse", found_by=ids["done"])
+    assert said("list", "--gone") == f"done       {child}  gone: {ids['done']} no longer names it\n"
+    (row,) = document("list", "--gone", "--status", "done")["jobs"]
+    assert (row["id"], row["status"], row["found_by"]) == (child, "done", ids["done"])
+    assert "no such jobs" in call("list", "--gone", "--task", "Fetch").stderr
+    (built.state / "runs" / f"{RUN}.json").write_text("{")
+    assert isinstance(refused("list", "--gone"), StateError)
+
+
 def test_list_of_nothing(built: Built) -> None:
     result = call("list", "--task", "Nobody")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -374,22 +386,22 @@ def test_they_start_without_what_they_do_not_need(built: Built) -> None:
     some(built)
     (built.root / "jobs").mkdir()
     (built.root / "jobs" / "__init__.py").write_text("raise SystemExit('imported')")
-    for verb in ("status", "list", "check"):
+    for verb in (["status"], ["list"], ["list", "--gone"], ["check"]):
         script = (
-            "import sys; from runner.cli import main; sys.argv = ['runner', sys.argv[1]]\n"
+            "import sys; from runner.cli import main; sys.argv[0] = 'runner'\n"
             "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
             "unwanted = {'jobs', 'pandas', 'requests', 'rich', 'asyncio', 'multiprocessing'}\n"
             "unwanted |= {'runner.loop', 'runner.api', 'runner.batch'}\n"
             "assert not unwanted & set(sys.modules), unwanted & set(sys.modules)\n"
         )
-        subprocess.run([sys.executable, "-c", script, verb], cwd=built.root, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", script, *verb], cwd=built.root, check=True, capture_output=True)
 
 
 def test_looking_changes_nothing(built: Built) -> None:
     ids = some(built)
     built.file("running", ids["done"]).write_text("{")
     before = {file: file.lstat().st_mtime_ns for file in built.root.rglob("*")}
-    for verb in (["status"], ["list"], ["show", ids["failed"]], ["check", "--verify"]):
+    for verb in (["status"], ["list"], ["list", "--gone"], ["show", ids["failed"]], ["check", "--verify"]):
         call(*verb)
     assert {file: file.lstat().st_mtime_ns for file in built.root.rglob("*")} == before
 
