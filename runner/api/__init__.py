@@ -7,13 +7,14 @@ the state folder (default: `state` in it). Errors are RunnerErrors, with `exit_c
 from __future__ import annotations
 
 from runner.api.hand import cancel, invalidate, retry, stop, submit_lines, submit_target
-from runner.api.look import changes, plan
+from runner.api.look import changes, explain, plan
 from runner.api.tidy import prune
 from runner.api.work import resume, run, run_target
 
 __all__ = [
     "cancel",
     "changes",
+    "explain",
     "invalidate",
     "plan",
     "prune",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Unpack
 from runner.api.common import Flags, StrPath, importable
 from runner.api.work import chosen
 from runner.ask import Ask
+from runner.catalog import Catalog
+from runner.judge import Judge
 from runner.plan import How, Plan
 from runner.plan import plan as foretell
-from runner.settings import load_settings
+from runner.session import Options, recorded
+from runner.settings import load_settings, overrides
+from runner.store import codec
 from runner.store.folders import FolderStore
+from runner.store.runs import Runs
 from runner.views.changes import KINDS
 from runner.views.changes import changes as look
+from runner.views.explain import Explained, Explainer
 from runner.views.reading import open_state
 
 if TYPE_CHECKING:
@@ -41,6 +48,27 @@ def changes(run: str | None = None, *, jobs: bool = False, state: StrPath = "sta
         frame.index.name = "task"
     frame.attrs["run"] = found.run
     return frame
+
+
+def explain(text: str, *, root: Path, state: Path) -> Explained:
+    """Why the job whose id is `text`, or begins with it, runs, waits, was skipped or is blocked. Raises RunnerError."""
+    settings = load_settings(root)
+    with importable(root), open_state(state, root) as store:
+        left = next(iter(Runs(store).unfinished()), None)
+        options = recorded(left) if left is not None else Options()
+        modules = tuple(dict.fromkeys((*settings.modules, *options.modules)))
+        catalog = Catalog(modules, root)
+        judge = Judge(
+            catalog,
+            run=left.id if left is not None else "",
+            started=codec.parse_stamp(left.start) if left is not None else time.time(),
+            verify=options.verify,
+            force=options.force,
+            force_tasks=options.force_tasks,
+        )
+        limits: dict[str, int | str] = {**settings.limits, **options.limits}
+        rates: dict[str, float | str] = {**settings.rates, **options.rates}
+        return Explainer(store, catalog, judge, overrides(limits, rates)).explain(text)
 
 
 def plan(target: str | None, arguments: Mapping[str, str], *, root: Path, state: Path, **flags: Unpack[Flags]) -> Plan:

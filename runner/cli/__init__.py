@@ -17,12 +17,13 @@ from runner.errors import RunnerError
 
 _VERBS = {
     "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
-    "plan": ("work", "Say what `run` would do, and why."),
+    "plan": ("why", "Say what `run` would do, and why."),
     "resume": ("work", "Go on with the run that was interrupted, whatever interrupted it."),
     "submit": ("hand", "Hand in jobs, also while a runner works."),
     "status": ("look", "Count jobs by status and task, and say what to do next."),
     "list": ("look", "List jobs."),
     "show": ("look", "Show one job: its file, its story, its log."),
+    "explain": ("why", "Say why a job runs, waits, was skipped or is blocked."),
     "changes": ("look", "Say what a run brought, night against night."),
     "retry": ("hand", "Try failed, blocked or cancelled jobs again."),
     "cancel": ("hand", "Have jobs never run."),

@@ -11,10 +11,12 @@ import msgspec
 from runner.cli.paper import Mark, Paper, moment, shorten, span, status_mark
 
 if TYPE_CHECKING:  # each verb imports the one view that it needs
+    from runner.core.trace import Difference
     from runner.plan import Plan, PlannedJob
     from runner.views.changes import Changes
     from runner.views.check import Report
     from runner.views.examine import Finding
+    from runner.views.explain import Explained, Held, Upstream
     from runner.views.listing import Row
     from runner.views.show import Shown
     from runner.views.status import RunState, State
@@ -208,6 +210,47 @@ def print_changes(out: Paper, changes: Changes) -> None:
             out.say(f"{job.change:<9}  {job.id}", f"  {job.output}" if job.output else "")
         elif named[job.change] == _AT_ONCE + 1:
             out.say(f"{job.change:<9}  and more: --json has them all")
+
+
+def print_explained(out: Paper, explained: Explained) -> None:
+    out.say(Mark(explained.id, "bold"), "  ", status_mark(explained.status))
+    out.say("  ", explained.verdict)
+    for line in explained.because:
+        out.say("  ", line)
+    sections: list[tuple[str, list[str]]] = [
+        ("what changed since it succeeded last", [each.says + _old_and_new(each) for each in explained.differences]),
+        ("what its record says" if explained.differences else "all as its record says", explained.same),
+        ("it waits for", [_upstream(each) for each in explained.waits_for]),
+        ("who is in its way", [_upstream(each) for each in explained.chain]),
+        ("limits", [_limit(each) for each in explained.limits]),
+        ("why it ran last, or is to run", [explained.last_reason] if explained.last_reason else []),
+    ]
+    for title, lines in sections:
+        if lines:
+            out.say(title)
+        for line in lines:
+            out.say("  ", line)
+
+
+def _old_and_new(difference: Difference) -> str:
+    """Digests, which the phrase leaves out."""
+    if difference.part != "input" or not difference.name:
+        return ""
+    return f" ({_digest(difference.old)} -> {_digest(difference.new)})"
+
+
+def _digest(value: Any) -> str:
+    return str(value)[:12] if value else "none"
+
+
+def _upstream(upstream: Upstream) -> str:
+    return f"{upstream.id}, {upstream.status}" + (f": {upstream.error}" if upstream.error else "")
+
+
+def _limit(held: Held) -> str:
+    bounds = [f"{held.at_once:,} at once"] if held.at_once is not None else []
+    bounds += [f"{held.per_second:g} starts a second"] if held.per_second is not None else []
+    return f"{held.key}: {', '.join(bounds) or 'no bound'}; {len(held.running):,} run"
 
 
 _SURE = {

@@ -15,7 +15,7 @@ from runner.settings import parse_pairs
 _RUNNER = "python -m runner"
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that `run` and `resume` share."""
     for option in reversed(
         (
@@ -42,7 +42,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
+def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of `run` that say what is to be done anyway, and what is relied on."""
     for option in reversed(
         (
@@ -87,7 +87,7 @@ def _next(summary: Summary) -> Iterator[str]:
         yield f"no TARGET was named: `{_RUNNER} run module:flow`, or `target` under [tool.runner] in pyproject.toml"
 
 
-def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
+def flags_of(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as `runner.api` takes them."""
     return {
         "root": project.root,
@@ -104,8 +104,8 @@ def _arguments(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
 @click.command()
 @click.argument("target", required=False)
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
-@_options
-@_asked
+@run_options
+@due_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, as `plan` does.")
 @click.pass_obj
 def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry_run: bool, **flags: Any) -> None:
@@ -122,71 +122,35 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry
       runner run --force-task ParsePage
     """
     if dry_run:
-        _plan(project, target, arguments, flags)
+        from runner.cli.why import show_plan
+
+        show_plan(project, target, arguments, flags)
         return
-    target, pairs = _target(target, arguments)
-    summary = api.run_target(target, pairs, **_arguments(project, flags), **_wanted(flags))
+    target, pairs = target_of(target, arguments)
+    summary = api.run_target(target, pairs, **flags_of(project, flags), **wanted_of(flags))
     click.get_current_context().exit(_finish(summary, flags["quiet"]))
 
 
-@click.command()
-@click.argument("target", required=False)
-@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
-@_options
-@_asked
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.pass_obj
-def plan(project: Project, /, target: str | None, arguments: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Say what `run` would do with the same arguments, and why. Runs no task, writes nothing, needs no lock.
-
-    What will run: due as far as is known now, and certain to be asked for (as long as nothing fails). What is expected
-    to run: due, if the job that found it last time finds it again. What may run: it reads what will be made anew. Whom
-    nobody has found so far cannot be told. The flow is called, and so is downstream_tasks() of what is up to date.
-
-    \b
-    Examples:
-      runner plan
-      runner plan jobs.scrape:nightly --force-task ParsePage
-      runner plan --json | jq '.will[].id'
-    """
-    _plan(project, target, arguments, flags, as_json=as_json)
-
-
-def _plan(
-    project: Project, target: str | None, arguments: tuple[str, ...], flags: dict[str, Any], *, as_json: bool = False
-) -> None:
-    from runner.cli.pages import print_plan
-    from runner.cli.paper import paper
-
-    target, pairs = _target(target, arguments)
-    found = api.plan(target, pairs, **_arguments(project, flags), **_wanted(flags))
-    with paper() as out:
-        if as_json:
-            out.json(found)
-        else:
-            print_plan(out, found)
-
-
-def _target(target: str | None, arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+def target_of(target: str | None, arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
     """TARGET may be left out."""
     if target is not None and ":" not in target.partition("=")[0] and "=" in target:
         arguments, target = (target, *arguments), None
     return target, parse_pairs(arguments, "argument")
 
 
-def _wanted(flags: dict[str, Any]) -> dict[str, Any]:
+def wanted_of(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: flags[name] for name in ("force", "force_tasks", "adopt", "verify")}
 
 
 @click.command()
-@_options
+@run_options
 @click.pass_obj
 def resume(project: Project, /, **flags: Any) -> None:
     """Go on with the newest run that has not ended: after a crash, a kill, a reboot or Ctrl-C.
 
     No flag and no unlocking is needed. Without such a run: what is pending or in the inbox, as a new run.
     """
-    summary = api.resume(**_arguments(project, flags))
+    summary = api.resume(**flags_of(project, flags))
     if summary is None:
         click.echo("nothing to resume", err=True)
         return

@@ -20,6 +20,17 @@ Override = tuple[str, Limit]
 """A pattern of keys (as in `--limit host:*=2`) and what it sets; a None in it leaves the task's own bound."""
 
 
+def effective(overrides: Sequence[Override], key: str, limit: Limit) -> Limit:
+    """What holds for a key of which a task says `limit`."""
+    for pattern, override in overrides:
+        if fnmatchcase(key, pattern):
+            limit = Limit(
+                limit.at_once if override.at_once is None else override.at_once,
+                limit.per_second if override.per_second is None else override.per_second,
+            )
+    return limit
+
+
 class _Place(Enum):
     EMPTY = "no job in it"
     OPEN = "in the open heap"
@@ -128,17 +139,8 @@ class ReadyQueue:
             gates = tuple(self._gates.setdefault(key, _Gate()) for key in keys)
             lane = self._lanes[keys] = _Lane(gates)
         for key, gate in zip(keys, lane.gates, strict=True):
-            gate.limit = self._effective(key, limits[key])
+            gate.limit = effective(self._overrides, key, limits[key])
         return lane
-
-    def _effective(self, key: str, limit: Limit) -> Limit:
-        for pattern, override in self._overrides:
-            if fnmatchcase(key, pattern):
-                limit = Limit(
-                    limit.at_once if override.at_once is None else override.at_once,
-                    limit.per_second if override.per_second is None else override.per_second,
-                )
-        return limit
 
     def _enter(self, lane: _Lane) -> None:
         if lane.heap:

@@ -94,12 +94,13 @@ def show(store: FolderStore, text: str) -> Shown:
         job=job,
         problem=problem,
         outputs=[] if job is None else outputs(store, job),
-        story=story(store, id, _runs_of(job)),
+        story=story(store, id, runs_of(job)),
         log=log_tail(store, id),
     )
 
 
-def _runs_of(job: JobFile | None) -> frozenset[str]:
+def runs_of(job: JobFile | None) -> frozenset[str]:
+    """The runs that a job's file tells of."""
     if job is None:
         return frozenset()
     records = [*job.attempts, job.result or {}]
