@@ -66,20 +66,17 @@ class Row:
         return self.middle(lambda pair: pair.net / pair.floor)
 
     @property
-    def net(self) -> float:
-        return self.middle(lambda pair: pair.net)
-
-    @property
     def memory(self) -> float:
         return self.middle(lambda pair: pair.memory)
 
     def __str__(self) -> str:
         ratios = " ".join(f"{pair.net / pair.floor:.2f}" for pair in self.pairs)
+        net, floor = self.middle(lambda pair: pair.net), self.middle(lambda pair: pair.floor)
+        gross, over = self.middle(lambda pair: pair.gross), self.middle(lambda pair: pair.gross / pair.floor)
+        cpu, share = self.middle(lambda pair: pair.cpu), self.middle(lambda pair: pair.cpu / pair.floor_cpu)
         return (
-            f"{self.shape:18} {self.jobs:7} {self.net:7.1f} {self.middle(lambda pair: pair.floor):6.1f} "
-            f"{self.ratio:6.2f} {self.middle(lambda pair: pair.gross):7.1f} "
-            f"{self.middle(lambda pair: pair.gross / pair.floor):6.2f} {self.middle(lambda pair: pair.cpu):7.1f} "
-            f"{self.middle(lambda pair: pair.cpu / pair.floor_cpu):6.2f} {self.memory:7.1f}   {ratios}"
+            f"{self.shape:18} {self.jobs:7} {net:7.1f} {floor:6.1f} {self.ratio:6.2f} {gross:7.1f} {over:6.2f} "
+            f"{cpu:7.1f} {share:6.2f} {self.memory:7.1f}   {ratios}"
         )
 
 
@@ -169,11 +166,12 @@ def grown(folder: Path, shape: str, jobs: int, pairs: int, start: Run) -> tuple[
 
 def verdict(few: Row, many: Row) -> bool:
     """Say of each bar whether it is met; whether all are."""
-    growth = statistics.median(b.net / a.net for a, b in zip(few.pairs, many.pairs, strict=True))
+    # By the processors' time: of so few jobs the time on the wall is little more than that of the start.
+    growth = many.middle(lambda pair: pair.cpu) / few.middle(lambda pair: pair.cpu)
     bars = (
         (f"{BAR:.0f} x floor", f"{many.ratio:.2f}", many.ratio <= BAR),
         (f"{MEMORY} MB", f"{many.memory:.0f} MB", many.memory <= MEMORY),
-        (f"linear: a job costs {GROWTH} x that with {FEW} x fewer", f"{growth:.2f}", growth <= GROWTH),
+        (f"{GROWTH} x the cost of a job with {FEW} times fewer (it grows linearly)", f"{growth:.2f}", growth <= GROWTH),
     )
     for name, found, met in bars:
         print(f"bar: at most {name}: {found}: {'met' if met else 'MISSED'}")
