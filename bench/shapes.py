@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import Output, Task
+from runner import Input, Output, Task
 
 Graph = dict[Task, set[Task]]
 
@@ -26,6 +26,27 @@ class Small(Task):
 
     def run(self) -> None:
         self.output_filepath.write_bytes(b"a small output\n")
+
+
+@dataclass
+class Copy(Task):
+    """Reads a small output."""
+
+    input_filepath: Input
+    output_filepath: Output
+
+    def run(self) -> None:
+        self.output_filepath.write_bytes(self.input_filepath.read_bytes())
+
+
+@dataclass
+class Folder(Task):
+    """Finds tasks with one small output each."""
+
+    files: int
+
+    def downstream_tasks(self) -> Iterator[Task]:
+        return outputs(self.files)
 
 
 @dataclass
@@ -76,6 +97,13 @@ def outputs(count: int) -> Iterator[Task]:
     return (Small(Path("data") / f"{number}.txt") for number in range(count))
 
 
+def copied(count: int) -> Iterator[Task]:
+    """`count` pairs, of which one reads what the other makes."""
+    for number in range(count):
+        yield Small(Path("data") / f"{number}.txt")
+        yield Copy(Path("data") / f"{number}.txt", Path("data") / f"{number}.copy")
+
+
 def chains(count: int, length: int = 10) -> Graph:
     """As many chains of `length` as make `count` tasks."""
     links = [Noop(number) for number in range(count)]
@@ -85,6 +113,11 @@ def chains(count: int, length: int = 10) -> Graph:
 def found(count: int, roots: int = 20) -> Iterator[Task]:
     """`roots` sites, each of which finds as many pairs of fetch and parse as make about `count` tasks in all."""
     return (Site(f"site{number}", count // roots // 2) for number in range(roots))
+
+
+def listed(count: int) -> Iterator[Task]:
+    """One that finds `count` tasks with one small output each."""
+    yield Folder(count)
 
 
 def gated(count: int) -> Graph:
