@@ -18,7 +18,6 @@ from runner.errors import RunnerError
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import TaskType, decode, describe, fingerprint, paths_in
-from runner.workers.record import record_of
 
 
 class Catalog:
@@ -75,8 +74,11 @@ class Catalog:
         )
 
     def proposal(self, job: JobFile) -> Proposal:
-        """A known job, proposed as it stands in its file. Raises TargetError or TypeError when its class is gone."""
+        """A known job, proposed as it stands in its file. Raises TargetError or TypeError when its class is gone, or
+        takes other parameters by now.
+        """
         kind = self.kind(job.task)
+        decode(kind.cls, job.params, self.root)
         limits, outputs = self._details(kind, job)
         return Proposal(
             id=job.id,
@@ -117,5 +119,5 @@ class Catalog:
             kind = self.kind(job.task)
             return tuple(path for field in kind.outputs for path in paths_in(job.params.get(field.name)))
         except (RunnerError, TypeError):
-            record = record_of(job)
+            record = codec.record_of(job)
             return () if record is None else tuple(record.outputs)

@@ -14,10 +14,11 @@ from runner.batch import ClassGone
 from runner.catalog import Catalog
 from runner.core.model import Json, Judged
 from runner.core.trace import Difference, Made, Trace, differences
-from runner.errors import BadJobFile, RunnerError
-from runner.store.codec import JobFile
-from runner.task import Task, TaskType, decode, input_paths, wiring, with_defaults, without_hints
-from runner.workers.record import Record, last_of, record_of
+from runner.errors import RunnerError
+from runner.store import codec
+from runner.store.codec import Brief, Record
+from runner.task import TaskType, decode, paths_in, wiring, with_defaults
+from runner.workers.record import last_of
 from runner.workers.staging import digest, is_file
 
 
@@ -39,76 +40,81 @@ class Judge:
     ) -> None:
         self._catalog = catalog
         self._root = catalog.root
+        self._base = str(catalog.root)
         self._run = run
         self._now = datetime.fromtimestamp(started, UTC)
         self._verify = verify
         self._force = force
         self._force_tasks = frozenset(force_tasks)
 
-    def judge(self, job: JobFile) -> Judged:
+    def judge(self, job: Brief) -> Judged:
         """Whether a done job is up to date."""
+        record = job.result
         try:
             found = next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
-        record = record_of(job)
         if found is not None or record is None:
             return Judged(id=job.id, reason=found.says if found else "it has no record of a success")
-        kind = self._catalog.kind(job.task)
         if record.run == self._run:
-            told = job.attempts[-1].get("change") if job.attempts else None
-            return Judged(
-                id=job.id,
-                reason=None,
-                found=record.found,
-                dropped=record.dropped_in(self._run),
-                change=told or record.change or "",
-            )
+            change, dropped = record.told or record.change or "", record.dropped_in(self._run)
+            return Judged(id=job.id, reason=None, found=record.found, dropped=dropped, change=change)
         if record.change == "absent":
             return Judged(id=job.id, reason=None, found=record.found)
-        return Judged(id=job.id, reason=None, asks=kind.asks or bool(record.found))
+        return Judged(id=job.id, reason=None, asks=self._catalog.kind(job.task).asks or bool(record.found))
 
-    def differences(self, job: JobFile) -> Iterator[Difference]:
+    def differences(self, job: Brief) -> Iterator[Difference]:
         """Every reason why a done job is due, the first of them first. Raises ClassGone."""
         return self.compare(job)
 
-    def compare(self, job: JobFile, assumed: Collection[str] = ()) -> Iterator[Difference]:
+    def compare(self, job: Brief, assumed: Collection[str] = ()) -> Iterator[Difference]:
         """The same. `assumed`: inputs that are taken to be there, as they were recorded if they were."""
-        record = record_of(job)
+        record = job.result
         if record is None:
             yield Difference(part="record", says="it has no record of a success")
             return
         if record.invalidated:
-            yield Difference(part="invalidate", new=record.invalidated, says="it was invalidated")
+            at = codec.stamp(record.invalidated.timestamp())
+            yield Difference(part="invalidate", new=at, says="it was invalidated")
         try:
             kind = self._catalog.kind(job.task)
-            task = decode(kind.cls, job.params, self._root)
-            recorded, observed = self._recorded(kind, record), self._observed(kind, task, job, record, assumed)
+            if not self._is_plainly_the_same(kind, job, record):
+                params = with_defaults(kind, job.params, self._root)
+                yield from differences(self._recorded(kind, record), self._observed(kind, params, record, assumed))
         except ClassGone:
             raise
         except (RunnerError, TypeError) as error:
             yield Difference(part="task", says=str(error))
             return
-        yield from differences(recorded, observed)
         if record.run != self._run:
-            yield from self._wanted(kind, task, job)
+            yield from self._wanted(kind, job, record)
 
-    def _wanted(self, kind: TaskType, task: Task, job: JobFile) -> Iterator[Difference]:
+    def _is_plainly_the_same(self, kind: TaskType, job: Brief, record: Record) -> bool:
+        """What most jobs are, most nights: no file to read, and everything as recorded, to the letter."""
+        return (
+            not (kind.untraced or self._verify)
+            and len(job.params) == len(kind.fields)
+            and record.version == kind.version
+            and codec.same(record.params, job.params)
+            and len(record.outputs) == sum(len(paths_in(job.params.get(field.name))) for field in kind.outputs)
+            and all(made is not None and self._size(path) == made.bytes for path, made in record.outputs.items())
+        )
+
+    def _wanted(self, kind: TaskType, job: Brief, record: Record) -> Iterator[Difference]:
         """Why it is due whatever it was made from; not asked of what succeeded in this run."""
-        says = self._due(task, job)
+        says = self._due(kind, job, record) if kind.has_due or kind.max_age is not None else None
         if says is not None:
             yield Difference(part="due", says=says)
         if self._force or not self._force_tasks.isdisjoint((kind.cls.__name__, kind.name)):
             yield Difference(part="force", says="forced")
 
-    def _due(self, task: Task, job: JobFile) -> str | None:
+    def _due(self, kind: TaskType, job: Brief, record: Record) -> str | None:
         try:
-            last = last_of(job)
-        except BadJobFile as error:
+            task = decode(kind.cls, job.params, self._root)
+        except TypeError as error:
             return str(error)
-        assert last is not None
         try:
-            reason = task.due(last, self._now)
+            reason = task.due(last_of(record), self._now)
         except Exception as error:
             return f"due() raised {type(error).__name__}: {error}"
         return reason if reason is None or isinstance(reason, str) else f"due() gave {reason!r}, not a reason or None"
@@ -120,44 +126,50 @@ class Judge:
         }
         return Trace(
             version=record.version,
-            params=self._own(kind, record.params),
+            params=self._traced(kind, with_defaults(kind, record.params, self._root)),
             inputs={path: made or "" for path, made in record.inputs.items()},
             outputs=outputs,
             wiring=record.wiring,
         )
 
-    def _observed(self, kind: TaskType, task: Task, job: JobFile, record: Record, assumed: Collection[str]) -> Trace:
+    def _observed(self, kind: TaskType, params: Mapping[str, Json], record: Record, assumed: Collection[str]) -> Trace:
         inputs = {}
-        for _, path in input_paths(task, self._root) if kind.inputs else ():
+        for path in (path for field in kind.inputs for path in paths_in(params.get(field.name))):
             if path in assumed:
                 inputs[path] = record.inputs.get(path) or ""
                 continue
-            full = os.path.join(self._root, path)
+            full = os.path.join(self._base, path)
             try:
                 if is_file(full):
                     inputs[path] = digest(full).sha256
             except OSError:
                 continue
+        makes = (path for field in kind.outputs for path in paths_in(params.get(field.name)))
         return Trace(
             version=kind.version,
-            params=self._own(kind, job.params),
+            params=self._traced(kind, params),
             inputs=inputs,
-            outputs={path: self._made(path) for path in record.outputs},
-            wiring=wiring(kind, job.params, inputs) if kind.wired else None,
+            outputs={path: self._made(path) for path in dict.fromkeys((*record.outputs, *makes))},
+            wiring=wiring(kind, params, inputs) if kind.wired else None,
         )
 
-    def _own(self, kind: TaskType, params: Mapping[str, Json]) -> dict[str, Json]:
-        """Parameters as a trace compares them: defaults filled in, Hints and Inputs left out."""
-        inputs = {field.name for field in kind.inputs}
-        complete = with_defaults(kind, without_hints(kind, params), self._root)
-        return {name: value for name, value in without_hints(kind, complete).items() if name not in inputs}
+    @staticmethod
+    def _traced(kind: TaskType, params: Mapping[str, Json]) -> dict[str, Json]:
+        """Parameters as a trace compares them: Hints and Inputs left out."""
+        return {name: value for name, value in params.items() if name not in kind.untraced}
 
     def _made(self, path: str) -> Made | None:
-        full = os.path.join(self._root, path)
-        try:
-            if not self._verify:
-                return Made(os.stat(full).st_size)
-            found = digest(full)
+        if self._verify:
+            try:
+                found = digest(os.path.join(self._base, path))
+            except OSError:
+                return None
             return Made(found.bytes, found.sha256)
+        size = self._size(path)
+        return None if size is None else Made(size)
+
+    def _size(self, path: str) -> int | None:
+        try:
+            return os.stat(os.path.join(self._base, path)).st_size
         except OSError:
             return None

@@ -8,7 +8,7 @@ from typing import Protocol
 from runner.core.engine import Engine
 from runner.core.model import Create, Event, Move, Status, StoreCommand
 from runner.errors import Refused
-from runner.store.codec import JobFile
+from runner.store.codec import Brief, JobFile
 from runner.workers.port import Reply
 
 
@@ -23,6 +23,7 @@ class Store(Protocol):
     def sync(self, staged: Iterable[str] = ()) -> None: ...
     def take_leftovers(self) -> list[str]: ...
     def read(self, id: str, status: Status) -> JobFile: ...
+    def brief(self, id: str, status: Status) -> Brief: ...
     def read_bytes(self, id: str, status: Status) -> bytes: ...
 
 

@@ -68,7 +68,7 @@ class Rounds:
 
     def _judged(self, id: str) -> Judged:
         try:
-            return self._judge.judge(self._store.read(id, Status.DONE))
+            return self._judge.judge(self._store.brief(id, Status.DONE))
         except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
             return Judged(id=id, reason=None)
 
@@ -81,6 +81,6 @@ class Rounds:
                 continue
             assert status is not None
             with suppress(FileNotFoundError, BadJobFile):
-                job = self._store.read(id, status)
-                found.append((id, job.submitted, tuple((job.result or {}).get("found", ()))))
+                job = self._store.brief(id, status)
+                found.append((id, job.submitted, job.result.found if job.result is not None else ()))
         return Traced(tuple(found))

@@ -75,6 +75,7 @@ class TaskType:
     outputs: tuple[FieldInfo, ...]
     computed: tuple[FieldInfo, ...]  # not given to the constructor
     hints: frozenset[str]
+    untraced: frozenset[str]  # Hints and Inputs: not compared as parameters
     asks: bool  # these four: its class has a method of its own
     limited: bool
     has_upstream: bool
@@ -131,6 +132,7 @@ def task_type(cls: type[Any], base: type) -> TaskType:
         computed=tuple(field for field in fields if not field.init),
         outputs=tuple(field for field in fields if field.kind == "output"),
         hints=frozenset(field.name for field in fields if field.kind == "hint"),
+        untraced=frozenset(field.name for field in fields if field.kind in ("hint", "input")),
         asks=own("downstream_tasks"),
         limited=own("limits"),
         has_upstream=own("upstream_tasks"),

@@ -16,8 +16,9 @@ from runner import Absent
 from runner.catalog import Catalog
 from runner.core.model import Judged
 from runner.judge import Judge
+from runner.store import codec
 from runner.store.codec import JobFile
-from runner.task import Last
+from runner.task import Last, Task
 from tests.rig import RUN, STARTED, Rig
 from tests.workers import tasks
 from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write
@@ -50,13 +51,21 @@ def made(task: Any, action: Callable[[Any], Any] | None = None) -> JobFile:
     return job
 
 
+def changed(monkeypatch: pytest.MonkeyPatch, cls: type[Task], **settings: Any) -> Catalog:
+    """A catalog of a later day, when the class has been edited."""
+    for name, value in settings.items():
+        monkeypatch.setattr(cls, name, value)
+    monkeypatch.delattr(cls, "_task_type", raising=False)
+    return Catalog(["tests"], Path.cwd())
+
+
 def write_all(task: Act) -> None:
     for path in (*filter(None, [task.output]), *task.more):
         path.write_text("text")
 
 
 def judged(catalog: Catalog, job: JobFile, *, run: str = "20261123T020000Z", after: float = DAY, **how: Any) -> Judged:
-    return Judge(catalog, run=run, started=STARTED + after, **how).judge(job)
+    return Judge(catalog, run=run, started=STARTED + after, **how).judge(codec.brief(job))
 
 
 def test_a_done_job_is_up_to_date_as_long_as_nothing_has_changed(catalog: Catalog) -> None:
@@ -100,9 +109,7 @@ def test_another_version_or_parameter_is_named_and_a_hint_is_none(
     assert judged(catalog, other).reason == "parameter more: [] -> ['b.txt']"
     unlike = replace(job, params={**job.params, "name": 3})
     assert "name" in (judged(catalog, unlike).reason or "")
-    monkeypatch.setattr(Act, "version", 2)
-    monkeypatch.delattr(Act, "_task_type")
-    assert judged(Catalog(["tests"], catalog.root), job).reason == "version 1 -> 2"
+    assert judged(changed(monkeypatch, Act, version=2), job).reason == "version 1 -> 2"
 
 
 def test_a_parameter_that_the_record_has_not_got_yet_counts_as_its_default(catalog: Catalog) -> None:
@@ -135,27 +142,25 @@ def test_due_is_asked_in_another_run_only(catalog: Catalog, monkeypatch: pytest.
         asked.append((last.checked_at.timestamp(), now.timestamp()))
         return "it is Monday"
 
-    monkeypatch.setattr(Noop, "due", due)
+    catalog = changed(monkeypatch, Noop, due=due)
     assert judged(catalog, job, run=RUN).reason is None
     assert asked == []
     assert judged(catalog, job).reason == "it is Monday"
     assert asked == [(STARTED, STARTED + DAY)]
 
 
-def test_max_age_is_reached_at_its_very_second(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Noop, "max_age", timedelta(days=1))
+def test_max_age_is_reached_at_its_very_second(monkeypatch: pytest.MonkeyPatch) -> None:
     job = made(Noop(1))
+    catalog = changed(monkeypatch, Noop, max_age=timedelta(days=1))
     assert judged(catalog, job, after=DAY - 1).reason is None
     assert judged(catalog, job, after=DAY).reason == "older than 1 day, 0:00:00"
 
 
-def test_a_due_that_raises_or_gives_nonsense_makes_the_job_due(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_due_that_raises_or_gives_nonsense_makes_the_job_due(monkeypatch: pytest.MonkeyPatch) -> None:
     job = made(Noop(1))
-    monkeypatch.setattr(Noop, "due", lambda self, last, now: 1 / 0)
+    catalog = changed(monkeypatch, Noop, due=lambda self, last, now: 1 / 0)
     assert judged(catalog, job).reason == "due() raised ZeroDivisionError: division by zero"
-    monkeypatch.setattr(Noop, "due", lambda self, last, now: True)
+    catalog = changed(monkeypatch, Noop, due=lambda self, last, now: True)
     assert judged(catalog, job).reason == "due() gave True, not a reason or None"
 
 
@@ -173,6 +178,51 @@ def test_a_finder_is_asked_again_in_another_run_and_its_children_walked_in_the_s
     absent = replace(job, result={**job.result, "change": "absent"})
     gone = judged(catalog, absent)
     assert (gone.asks, list(gone.found)) == (False, job.result["found"]), "the children it had stay reached"
+
+
+def test_an_output_that_the_class_has_got_since_is_to_be_made(catalog: Catalog) -> None:
+    job = made(Act("it", output="a.txt"), write_all)
+    assert job.result is not None
+    more = replace(job, params={**job.params, "more": ["b.txt"]})
+    more = replace(more, result={**job.result, "params": {**job.result["params"], "more": ["b.txt"]}})
+    assert judged(catalog, more).reason == "output b.txt was not made then"
+
+
+def test_other_bytes_of_the_same_size_are_seen_where_outputs_are_hashed(catalog: Catalog) -> None:
+    job = made(Write("a.txt"))
+    size = Path("a.txt").stat().st_size
+    assert judged(catalog, job, verify=True).reason is None
+    Path("a.txt").write_text("x" * size)
+    assert judged(catalog, job).reason is None
+    assert judged(catalog, job, verify=True).reason == "output a.txt holds other bytes than were made"
+
+
+def test_what_is_forced_is_due_unless_it_ran_in_this_run(catalog: Catalog) -> None:
+    job = made(Noop(1))
+    for how in ({"force": True}, {"force_tasks": ["Noop"]}, {"force_tasks": ["tests.workers.tasks:Noop"]}):
+        assert judged(catalog, job, **how).reason == "forced"
+        assert judged(catalog, job, run=RUN, **how).reason is None
+    assert judged(catalog, job, force_tasks=["Other"]).reason is None
+
+
+def test_what_was_invalidated_is_due_in_the_same_run_too(catalog: Catalog) -> None:
+    job = made(Noop(1))
+    assert job.result is not None
+    spoiled = replace(job, result={**job.result, "invalidated": "2026-11-22T03:00:00Z"})
+    assert judged(catalog, spoiled, run=RUN).reason == "it was invalidated"
+
+
+def test_the_order_of_a_list_of_inputs_counts_and_so_does_the_field(catalog: Catalog) -> None:
+    for name in ("1", "2", "3"):
+        Path(name).write_text(name)
+    job = made(Read("1", "out.txt", many=["2", "3"]))
+    assert judged(catalog, job).reason is None
+    turned = replace(job, params={**job.params, "many": ["3", "2"]})
+    assert "order" in (judged(catalog, turned).reason or "")
+    moved = replace(job, params={**job.params, "many": ["2"], "several": ["3"]})
+    assert "fields" in (judged(catalog, moved).reason or "")
+    twice = replace(job, params={**job.params, "many": ["2", "3", "3"]})
+    assert judged(catalog, twice).reason is not None
 
 
 def test_a_done_job_whose_class_is_gone_is_left_as_it_is(catalog: Catalog) -> None:

@@ -41,7 +41,10 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 def differences(recorded: Trace, observed: Trace) -> Iterator[Difference]:
-    """Why a done job must run again, the plainest reason first. `observed.outputs` covers the recorded paths."""
+    """Why a done job must run again, the plainest reason first.
+
+    `observed.outputs` covers the recorded paths, and those that the job makes by now.
+    """
     if recorded.version != observed.version:
         says = f"version {recorded.version} -> {observed.version}"
         yield Difference(part="version", old=recorded.version, new=observed.version, says=says)
@@ -75,6 +78,9 @@ def _same(one: Json, other: Json) -> bool:
 
 
 def _outputs(recorded: Mapping[str, Made | None], observed: Mapping[str, Made | None]) -> Iterator[Difference]:
+    for path in observed:
+        if path not in recorded:
+            yield Difference(part="output", name=path, says=f"output {path} was not made then")
     for path, made in recorded.items():
         now = observed.get(path)
         if made is None or made == now:

@@ -37,7 +37,7 @@ from runner.plan.handed import Foreseen
 from runner.plan.paper import Paper
 from runner.rebuild import put_together
 from runner.rounds import Rounds
-from runner.store.codec import SCHEMA, JobFile
+from runner.store.codec import SCHEMA, Brief, JobFile
 from runner.store.folders import FolderStore
 from runner.store.recovery import is_finished
 from runner.task import decode, input_paths
@@ -97,7 +97,7 @@ class _Forejudge(Judge):
         self.foreteller: Foreteller
         self.whys: dict[str, Difference] = {}
 
-    def judge(self, job: JobFile) -> Judged:
+    def judge(self, job: Brief) -> Judged:
         if job.id in self.foreteller.ran:
             return Judged(id=job.id, reason=None)
         judged = super().judge(job)
@@ -106,7 +106,7 @@ class _Forejudge(Judge):
             self.whys[job.id] = why or Difference(part="task", says=judged.reason)
         return judged
 
-    def differences(self, job: JobFile) -> Iterator[Difference]:
+    def differences(self, job: Brief) -> Iterator[Difference]:
         return self.compare(job, assumed=self.foreteller.there)
 
 

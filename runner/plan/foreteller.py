@@ -19,7 +19,6 @@ from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import decode, input_paths
 from runner.workers.port import Order, Outcome, Reply
-from runner.workers.record import record_of
 
 _PLACES = 1000
 _STEP = 3600.0  # seconds
@@ -74,7 +73,7 @@ class Foreteller:
 
     def _run(self, job: JobFile) -> Finished:
         self.ran[job.id] = job
-        record = record_of(job)
+        record = codec.record_of(job)
         for path in self._catalog.outputs(job):
             self.makes[path] = job.id
             if record is None or record.outputs.get(path) is not None:
@@ -96,7 +95,7 @@ class Foreteller:
         gone = [path for path in wanted if path not in self.makes and not os.path.exists(os.path.join(root, path))]
         absent: set[str] = set()
         for id in job.after if gone else ():
-            made = record_of(self._paper.read(id, Status.DONE)) if self._paper.find(id) is Status.DONE else None
+            made = codec.record_of(self._paper.read(id, Status.DONE)) if self._paper.find(id) is Status.DONE else None
             absent.update(path for path, digest in (made.outputs if made else {}).items() if digest is None)
         return tuple(path for path in gone if path not in absent)
 
@@ -104,7 +103,7 @@ class Foreteller:
         self.asked.add(job.id)
         try:
             kind = self._catalog.kind(job.task)
-            record = record_of(job)
+            record = codec.record_of(job)
             task = decode(kind.cls, job.params, self._catalog.root)
             object.__setattr__(task, "value", record.value if record else None)
             with redirect_stdout(sys.stderr):

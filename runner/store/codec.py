@@ -72,31 +72,60 @@ class _Attempt(Struct):
     error: _Failure | None = None
 
 
-class _Digest(Struct):
+class Digest(Struct, frozen=True):
+    """How a job file records a file."""
+
     bytes: Count
     sha256: str
 
 
-class _Dropped(Struct):
+class Dropped(Struct, frozen=True):
+    """Jobs that were found in earlier runs, and in this one no more."""
+
     run: str
-    ids: list[Id]
+    ids: tuple[Id, ...]
 
 
-class _Result(Struct):
+class Record(Struct, frozen=True, kw_only=True):
+    """`result`, typed: a job's last success. What the record of another's making leaves out has its default here."""
+
     run: str | None = None
+    version: Json = None
     checked_at: Time | None = None
     change: str | None = None
+    told: str | None = None  # in reports, where that is another: absent as before is no change
     params: Object = {}
     hints: Object = {}
     inputs: dict[str, str | None] = {}
-    outputs: dict[str, _Digest | None] = {}
-    found: list[Id] = []
-    dropped: _Dropped | None = None
-    invalidated: Time | None = None
+    outputs: dict[str, Digest | None] = {}  # None: it was absent
+    wiring: str | None = None  # which field had which of the inputs
+    found: tuple[Id, ...] = ()
+    dropped: Dropped | None = None
+    invalidated: Time | None = None  # a person does not trust it, since then
+    value: Json = None
+
+    def dropped_in(self, run: str | None) -> tuple[str, ...]:
+        """The jobs that it found before this run, and in it no more."""
+        return self.dropped.ids if self.dropped is not None and self.dropped.run == run else ()
+
+
+class Brief(Struct, frozen=True, kw_only=True):
+    """As much of a job file as a judgement needs: its wish, and its last success. Not to be written back."""
+
+    schema: int = SCHEMA
+    id: str
+    task: str
+    params: Object
+    after: tuple[str, ...] = ()
+    found_by: str | None = None
+    submitted: bool = False
+    depth: int = 0
+    result: Record | None = None
 
 
 _FIELDS = tuple(f for f in JobFile.__struct_fields__ if f != "extra")
 _decoder = msgspec.json.Decoder(JobFile)
+_brief = msgspec.json.Decoder(Brief)
 _any = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _format = msgspec.json.format
@@ -124,6 +153,26 @@ def decode(data: bytes, name: str | None = None) -> JobFile:
     if name is not None and job.id != name:
         _bad("$.id", f"is {job.id!r}, but the file is named {name!r}")
     return _checked(job)
+
+
+def skim(data: bytes, name: str) -> Brief | None:
+    """A file of ours, at a third of the cost; None where only `decode` can tell what is wrong with it."""
+    try:
+        job = _brief.decode(data)
+    except (ValueError, RecursionError):
+        return None
+    return job if job.id == name and job.schema == SCHEMA else None
+
+
+def brief(job: JobFile) -> Brief:
+    """The same of a job that was read whole."""
+    wish = {name: getattr(job, name) for name in Brief.__struct_fields__ if name != "result"}
+    return Brief(**wish, result=record_of(job))
+
+
+def record_of(job: JobFile) -> Record | None:
+    """A job's last success; None: it had none."""
+    return None if job.result is None else msgspec.convert(job.result, Record)
 
 
 def decode_handed_in(data: bytes) -> JobFile:
@@ -208,7 +257,7 @@ def _checked(job: JobFile) -> JobFile:
             msgspec.convert(job.attempts, list[_Attempt])
         where = "$.result"
         if job.result is not None:
-            msgspec.convert(job.result, _Result)
+            msgspec.convert(job.result, Record)
     except msgspec.ValidationError as error:
         raise BadJobFile(_with_path(error, where)) from None
     return job
@@ -261,15 +310,7 @@ def new_file(proposal: Proposal, after: Sequence[str]) -> JobFile:
 def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile:
     """The job with its newest wish: all that a proposal says. The very same object if it says nothing new."""
     after = tuple(after)
-    if (
-        job.params == proposal.params
-        and _same_types(job.params, proposal.params)
-        and job.after == after
-        and job.found_by == proposal.found_by
-        and job.depth == proposal.depth
-        and job.task == proposal.task
-        and job.submitted >= proposal.submitted
-    ):
+    if says_nothing_new(job, proposal, after):
         return job
     return msgspec.structs.replace(
         job,
@@ -282,9 +323,21 @@ def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile
     )
 
 
-def _same_types(one: Json, other: Json) -> bool:
-    """For what is equal: whether it is the same JSON too (1, 1.0 and true are equal, and are not)."""
-    return _encoder.encode(one) == _encoder.encode(other)
+def says_nothing_new(job: JobFile | Brief, proposal: Proposal, after: tuple[str, ...]) -> bool:
+    """Whether the job's wish is what the proposal says."""
+    return (
+        same(job.params, proposal.params)
+        and job.after == after
+        and job.found_by == proposal.found_by
+        and job.depth == proposal.depth
+        and job.task == proposal.task
+        and job.submitted >= proposal.submitted
+    )
+
+
+def same(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON: 1, 1.0 and true are equal, and are not."""
+    return bool(one == other) and _encoder.encode(one) == _encoder.encode(other)
 
 
 def with_found(job: JobFile, found: Sequence[str], dropped: Sequence[str], run: str) -> JobFile:

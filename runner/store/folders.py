@@ -17,7 +17,7 @@ from typing import Self
 from runner.core.model import FLOW_ORDER, Create, Json, Status, StoreCommand
 from runner.errors import BadJobFile, StateError
 from runner.store import codec, recovery
-from runner.store.codec import JobFile
+from runner.store.codec import Brief, JobFile
 from runner.store.files import Files
 from runner.store.lock import Holder, announce, hold_lock, holder
 from runner.store.quarantine import put_aside
@@ -251,6 +251,10 @@ class FolderStore:
     def read(self, id: str, status: Status) -> JobFile:
         """The job file. Raises FileNotFoundError, BadJobFile, NewerSchema."""
         return self.shelf.parse(self.shelf.load(id, status), id, status)
+
+    def brief(self, id: str, status: Status) -> Brief:
+        """As much of the job file as a judgement needs; free if its wish was just compared. Raises as `read` does."""
+        return self.shelf.brief(id, status)
 
     def read_bytes(self, id: str, status: Status) -> bytes:
         """The job file as it is, unchecked. Cheap right after it was written: what a claim needs."""

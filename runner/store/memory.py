@@ -30,7 +30,7 @@ from runner.core.model import (
 )
 from runner.errors import BadJobFile, Busy, StateError
 from runner.store import codec
-from runner.store.codec import JobFile
+from runner.store.codec import Brief, JobFile
 
 _WISH = ("task", "params", "after", "found_by", "submitted", "depth")
 
@@ -251,6 +251,10 @@ class MemoryStore:
         if not codec.is_id(id):
             raise BadJobFile(f"{id!r} is no job id")
         return self._get(id, status)
+
+    def brief(self, id: str, status: Status) -> Brief:
+        """As much of the job as a judgement needs."""
+        return codec.brief(self.read(id, status))
 
     def read_bytes(self, id: str, status: Status) -> bytes:
         """The job as the bytes of its file."""

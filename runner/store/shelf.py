@@ -18,7 +18,7 @@ import msgspec
 from runner.core.model import FLOW_ORDER, Create, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
-from runner.store.codec import JobFile
+from runner.store.codec import Brief, JobFile
 from runner.store.files import FOLDER_MODE, Files, tmp_name, writer_token
 
 Durability: TypeAlias = Literal["process", "power"]
@@ -30,6 +30,7 @@ MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter ca
 
 _CACHE_JOBS = 8192
 _CACHE_BYTES = 16 << 20
+_KEPT_BRIEFS = 256  # a few parts of a batch
 _GENERATION = "generation"
 
 
@@ -67,6 +68,7 @@ class Shelf:
         self.ahead: dict[str, Ahead] = {}  # new job files, by id, whose Create is still to come
         self.recent: dict[str, bytes] = {}  # job files as this process just wrote them, to be read by the next claim
         self._recent_bytes = 0
+        self._briefs: dict[str, Brief] = {}  # done jobs whose wish is as it was: most are judged at once
         self.leftovers: list[str] = []  # names in tmp/ that hold what was replaced
         self._generation = 0  # 0: to be read
         self.fds: dict[str, int] = {}
@@ -168,15 +170,31 @@ class Shelf:
         name = self.write_job(codec.new_file(create.proposal, create.after))
         self.ahead[create.proposal.id] = Ahead(create, name, self.written)
 
+    def keep(self, job: Brief) -> None:
+        """A done job as its file holds it, which is about to be judged."""
+        if len(self._briefs) >= _KEPT_BRIEFS:  # those that have to wait for others are read again
+            self._briefs.clear()
+        self._briefs[job.id] = job
+
+    def brief(self, id: str, status: Status) -> Brief:
+        """As much of the job file as a judgement needs. Raises as `load` and `parse` do."""
+        kept = self._briefs.pop(id, None) if status is Status.DONE else None
+        if kept is not None:
+            return kept
+        data = self.load(id, status)
+        return codec.skim(data, id) or codec.brief(self.parse(data, id, status))
+
     def forget(self, id: str) -> bytes | None:
-        """Drop the remembered bytes of a job, and give them."""
+        """Drop what is remembered of a job, and give its bytes."""
+        self._briefs.pop(id, None)
         data = self.recent.pop(id, None)
         if data is not None:
             self._recent_bytes -= len(data)
         return data
 
     def forget_all(self) -> None:
-        """Drop all remembered bytes: some may be of files that were never put in their place."""
+        """Drop all that is remembered: some may be of files that were never put in their place."""
+        self._briefs.clear()
         self.recent.clear()
         self._recent_bytes = 0
 

@@ -31,6 +31,7 @@ from runner.core.model import (
     Discard,
     Distrust,
     Move,
+    Proposal,
     Relist,
     Rewish,
     Status,
@@ -145,7 +146,7 @@ class Steps:
             self._backward = True
         if self._rewished:
             self._rewished.discard(id)
-        if target is not Status.RUNNING and self._shelf.recent:
+        if target is not Status.RUNNING:
             self._shelf.forget(id)
         name = f"{id}.json"
         self._steps.append((self._rename, (self._fds[source], name, self._fds[target], name)))
@@ -169,6 +170,8 @@ class Steps:
         proposal, status = command.proposal, command.status
         if status is Status.QUARANTINE:
             return  # what lies there is for a person to look at
+        if status is Status.DONE and self._has_this_wish(proposal, command.after):
+            return
         try:
             job = self._job(proposal.id, status)
         except BadJobFile as error:
@@ -181,6 +184,20 @@ class Steps:
             self._write(wished, status, self._replace)
             if status is Status.RUNNING:
                 self._rewished.add(proposal.id)
+
+    def _has_this_wish(self, proposal: Proposal, after: tuple[str, ...]) -> bool:
+        """Whether a done job's file says just that: so it is with most jobs, most nights, and they are judged next."""
+        id = proposal.id
+        if id in self._content or id in self._where:
+            return False
+        try:
+            found = codec.skim(self._shelf.load(id, Status.DONE), id)
+        except BadJobFile:
+            return False
+        if found is None or not codec.says_nothing_new(found, proposal, after):
+            return False
+        self._shelf.keep(found)
+        return True
 
     def _bind(self, command: Bind) -> None:
         job = self._job(command.id, command.status)

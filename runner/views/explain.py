@@ -30,7 +30,6 @@ from runner.views.listing import last_error
 from runner.views.reading import read_job, resolve
 from runner.views.show import runs_of, show
 from runner.views.status import live_runner
-from runner.workers.record import record_of
 
 _SHOWN = 5
 _DEEPEST = 1000
@@ -120,9 +119,9 @@ class Explainer:
     # --------------------------------------------------------------------------------------------------------- done
 
     def _done(self, job: JobFile) -> Explained:
-        record = record_of(job)
+        record = codec.record_of(job)
         try:
-            differences = list(self._judge.differences(job))
+            differences = list(self._judge.differences(codec.brief(job)))
         except ClassGone as error:
             return self._said(job, Status.DONE, f"is left as it is: {error}")
         hopeless = [each for each in self._upstream(job) if each.status in HOPELESS or each.status == "nowhere"]
@@ -143,7 +142,7 @@ class Explainer:
 
     def _same(self, job: JobFile) -> list[str]:
         """What the record of the last success says, in a few words each."""
-        record = record_of(job)
+        record = codec.record_of(job)
         if record is None:
             return []
         said = [f"version {record.version}"]
@@ -154,7 +153,8 @@ class Explainer:
         inputs = list(record.inputs)
         said += [f"input {path}" for path in inputs[:_SHOWN]]
         said += [f"and {len(inputs) - _SHOWN:,} more inputs"] if len(inputs) > _SHOWN else []
-        said.append(f"checked as of {record.checked_at}, in run {record.run}")
+        checked = codec.stamp(record.checked_at.timestamp()) if record.checked_at is not None else "once"
+        said.append(f"checked as of {checked}, in run {record.run}")
         return said
 
     # ------------------------------------------------------------------------------------------------------ pending
@@ -255,7 +255,7 @@ class Explainer:
 
     def _differences(self, job: JobFile) -> list[Difference]:
         try:
-            return list(self._judge.differences(job)) if job.result is not None else []
+            return list(self._judge.differences(codec.brief(job))) if job.result is not None else []
         except ClassGone:
             return []
 

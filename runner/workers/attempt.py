@@ -22,6 +22,7 @@ from runner.core.ledger import output_hash
 from runner.core.model import Asked, Failed, Finished, Json, Lacked, Proposal, Status
 from runner.errors import Refused, RunnerError
 from runner.store import codec
+from runner.store.codec import Digest
 from runner.task import (
     CURRENT,
     Absent,
@@ -45,7 +46,7 @@ from runner.workers import record
 from runner.workers.bench import Bench
 from runner.workers.capture import Capturing, Log
 from runner.workers.port import Order, Reply
-from runner.workers.staging import Digest, digest, is_file, remove, same, staging_path
+from runner.workers.staging import digest, is_file, remove, same, staging_path
 
 MAX_VALUE = 1 << 20
 
@@ -89,7 +90,7 @@ class _Attempt:
         self.order = order
         self.bench = bench
         self.job = codec.decode(bytes(order.job) + b"\n", order.id)  # the end of a file is lost within a message
-        self.last = record.record_of(self.job)
+        self.last = codec.record_of(self.job)
         self.began = time.time()
         self.clock = time.perf_counter()
         self.staged: dict[str, str] = {}  # final path -> staging path
@@ -194,10 +195,10 @@ class _Attempt:
                 late.update(made.outputs if made is not None else ())
         return [path for path in paths if path in late]
 
-    def _record_in(self, status: Status, id: str) -> record.Record | None:
+    def _record_in(self, status: Status, id: str) -> codec.Record | None:
         try:
             with open(self.bench.state(status, id), "rb") as file:
-                return record.record_of(codec.decode(file.read()))
+                return codec.record_of(codec.decode(file.read()))
         except (OSError, RunnerError):
             return None
 
@@ -264,7 +265,7 @@ class _Attempt:
         return known if whole else None
 
     def _previous(self) -> Last | None:
-        return record.last_of(self.job) if self._whole_outputs() else None
+        return record.last_of(self.last) if self.last is not None and self._whole_outputs() else None
 
     # ----------------------------------------------------------------------------------------------------- the record
 
@@ -304,6 +305,8 @@ class _Attempt:
             "found": found,
             "value": value,
         }
+        if told != change:
+            result["told"] = told
         if kind.wired:
             result["wiring"] = wiring(kind, self.job.params, inputs.digests)
         if dropped:

@@ -10,66 +10,26 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct
 
 from runner.core import policy
 from runner.core.model import Json
 from runner.store import codec
-from runner.store.codec import JobFile
+from runner.store.codec import Digest, JobFile, Record
 from runner.task import Last, RetryLater, TaskType
-from runner.workers.staging import Digest
 
 _MAX_MESSAGE = 10_000
 _MAX_TRACEBACK = 50_000
 
 
-class Dropped(Struct, frozen=True):
-    """Jobs that were found in earlier runs, and in this one no more."""
-
-    run: str
-    ids: tuple[str, ...]
-
-
-class Record(Struct, frozen=True, kw_only=True):
-    """A job's last success."""
-
-    run: str | None = None
-    version: Json = None
-    checked_at: str | None = None
-    change: str | None = None
-    params: dict[str, Json] = {}
-    hints: dict[str, Json] = {}
-    inputs: dict[str, str | None] = {}
-    outputs: dict[str, Digest | None] = {}  # None: it was absent
-    wiring: str | None = None  # which field had which of the inputs
-    found: tuple[str, ...] = ()
-    dropped: Dropped | None = None
-    invalidated: str | None = None  # a person does not trust it, since then
-    value: Json = None
-
-    def dropped_in(self, run: str | None) -> tuple[str, ...]:
-        """The jobs that it found before this run, and in it no more."""
-        return self.dropped.ids if self.dropped is not None and self.dropped.run == run else ()
-
-
-def record_of(job: JobFile) -> Record | None:
-    """A job's last success; None: it had none."""
-    return None if job.result is None else msgspec.convert(job.result, Record)
-
-
-def last_of(job: JobFile) -> Last | None:
-    """The same, as tasks see it."""
-    record = record_of(job)
-    if record is None:
-        return None
-    checked = 0.0 if record.checked_at is None else codec.parse_stamp(record.checked_at)
+def last_of(record: Record) -> Last:
+    """A job's last success, as tasks see it."""
     return Last(
         params=record.params,
         hints=record.hints,
         value=record.value,
-        outputs=(job.result or {}).get("outputs", {}),
+        outputs={path: None if made is None else msgspec.structs.asdict(made) for path, made in record.outputs.items()},
         version=record.version,
-        checked_at=datetime.fromtimestamp(checked, UTC),
+        checked_at=record.checked_at or datetime.fromtimestamp(0, UTC),
     )
 
 

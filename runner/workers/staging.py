@@ -14,17 +14,10 @@ import stat
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
-from msgspec import Struct
+from runner.store.codec import Digest
 
 _MAX_NAME = 255
 _STAGED = re.compile(r"\..*-([0-9a-f]{16})-[0-9a-f]{8}(?![0-9a-f])", re.DOTALL)
-
-
-class Digest(Struct, frozen=True):
-    """How a job file records a file."""
-
-    bytes: int
-    sha256: str
 
 
 def staging_path(final: str, id: str) -> str:
