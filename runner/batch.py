@@ -82,9 +82,9 @@ class Node:
         self.id = id_
         self.type = type_
         self.fingerprint = print_
-        self.task: Task
+        self.task: Task | None = None  # only where it will be asked something
         self.params: dict[str, Json]
-        self.after: list[str] = []
+        self.after: list[str] | None = None
         self.named = False  # given itself, not just as somebody's upstream task
         self.named_by: Node | None = None
         self.depth = 0  # how many upstream_tasks() it took to get here
@@ -140,7 +140,8 @@ class Batch:
             raise Conflict(self.two_wishes(node, type_, params))
         elif node.named and not named:
             return node
-        node.task = task
+        if type_.has_upstream or type_.limited:
+            node.task = task
         node.params = params
         node.named = named
         return node
@@ -151,6 +152,8 @@ class Batch:
     def follow(self, node: Node, upstream: Node, says: str) -> None:
         if node is upstream:
             raise CycleFound(f"{node.id} waits for itself: so says {says}{self.found_by()}")
+        if node.after is None:
+            node.after = []
         node.after.append(upstream.id)
 
     def ask_upstream(self) -> None:
@@ -159,6 +162,7 @@ class Batch:
         for node in waiting:  # it grows
             says = f"upstream_tasks() of {node.id}"
             with noted(says):
+                assert node.task is not None
                 named = list(islice(each_of(node.task.upstream_tasks(), f" from {says}"), self.most + 1))
             if len(named) > self.most:
                 self.too_many()
@@ -192,7 +196,9 @@ class Batch:
         makers = self.makers()
         exists: dict[str, bool] = {}
         proposals = []
-        for node in self.nodes.values():
+        nodes, self.nodes = self.nodes, {}
+        for id_ in list(nodes):
+            node = nodes.pop(id_)  # a million of them and of proposals need not be there at once
             type_, params = node.type, node.params
             after: list[str] = []
             needs: list[Need] = []
@@ -207,7 +213,7 @@ class Batch:
                         raise CycleFound(f"{node.id} reads {path}, which it makes itself{self.found_by()}")
                     else:
                         after.append(maker)
-            after += node.after
+            after += node.after or ()
             proposals.append(
                 Proposal(
                     id=node.id,
@@ -217,7 +223,7 @@ class Batch:
                     after=tuple(dict.fromkeys(after)) if after else (),
                     inputs=tuple(dict.fromkeys(needs)) if needs else (),
                     outputs=tuple(path for field in type_.outputs for path in paths_in(params[field.name])),
-                    limits=limits_of(node.task) if type_.limited else {},
+                    limits=limits_of(node.task) if node.task is not None and type_.limited else {},
                     priority=type_.priority,
                     all_done=type_.all_done,
                     finds=type_.asks,

@@ -119,7 +119,9 @@ class Loop:
     def do(self, event: Event) -> None:
         """Tell the engine, and carry out what it says."""
         self._changed = True
-        self._carry_out(self._engine.handle(event, self._clock()))
+        commands = self._engine.handle(event, self._clock())
+        if commands:
+            self._carry_out(commands)
 
     # ------------------------------------------------------------------------------------------------------- the turn
 

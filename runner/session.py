@@ -139,7 +139,9 @@ class Session:
 
     def _begin(self, record: RunFile, ask: Ask, found: tuple[Recovered, int]) -> Summary:
         try:
-            return self._work(record, roots_of(ask, self._modules, self._root), found)
+            with _rare_collections():
+                roots = roots_of(ask, self._modules, self._root)
+            return self._work(record, roots, found)
         except (UsageError, Refused) as error:
             self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error

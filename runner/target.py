@@ -15,8 +15,7 @@ import sys
 import sysconfig
 import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -66,7 +65,9 @@ def load_class(name: str, modules: Sequence[str]) -> type[Task]:
     return found  # type: ignore[no-any-return]
 
 
-def load_target(target: str, arguments: Mapping[str, str], modules: Sequence[str]) -> list[Task] | Mapping[Task, Any]:
+def load_target(
+    target: str, arguments: Mapping[str, str], modules: Sequence[str]
+) -> Iterable[Task] | Mapping[Task, Any]:
     """The tasks of a run: "module:Task" made from KEY=VALUE strings, or what "module:flow" gives, called with them.
 
     Raises UsageError for unknown, missing or unfit arguments, TargetError for a target that cannot be had, FlowFailed
@@ -80,10 +81,7 @@ def load_target(target: str, arguments: Mapping[str, str], modules: Sequence[str
         if isinstance(found, Mapping):
             return found
         if isinstance(found, Iterable) and not isinstance(found, (str, bytes)):
-            tasks = list(islice(found, MOST_ROOTS + 1))
-            if len(tasks) > MOST_ROOTS:
-                raise GrowthLimit(f"{target} gave more than {MOST_ROOTS:,} tasks: most likely it never ends")
-            return tasks
+            return one_by_one(found, target)
     except RunnerError:
         raise
     except Exception as error:
@@ -92,6 +90,19 @@ def load_target(target: str, arguments: Mapping[str, str], modules: Sequence[str
         found.close()
         raise TargetError(f"{target} is async; a flow is a plain function that returns tasks")
     raise TargetError(f"{target} gave {shown(found)}; a flow returns tasks, yields them, or gives a graph of them")
+
+
+def one_by_one(found: Iterable[Task], target: str) -> Iterator[Task]:
+    """What a flow gives, as it gives it: a million tasks need not be there at once. Raises FlowFailed, GrowthLimit."""
+    try:
+        for number, task in enumerate(found):
+            if number >= MOST_ROOTS:
+                raise GrowthLimit(f"{target} gave more than {MOST_ROOTS:,} tasks: most likely it never ends")
+            yield task
+    except RunnerError:
+        raise
+    except Exception as error:
+        raise FlowFailed(f"{target} raised {told(error)}") from error
 
 
 def check_target(target: str, arguments: Mapping[str, str], modules: Sequence[str]) -> None:

@@ -63,6 +63,11 @@ AnyTask = TypeVar("AnyTask", bound="Task")
 # ------------------------------------------------------------------------------------------------------------ tasks
 
 
+def taken(value: Any, is_path: bool) -> Any:
+    """An argument, as a field takes it."""
+    return make_path(value) if is_path else value
+
+
 class TaskMeta(type):
     """Makes a str that is given for a Path a Path, before and after the dataclass' own `__init__`."""
 
@@ -71,20 +76,13 @@ class TaskMeta(type):
         if plan is None:
             return cast(T, type.__call__(cls, *args, **kwargs))
         if args:
-            args = (
-                tuple(
-                    make_path(value) if name in plan.names else value
-                    for value, name in zip(args, plan.positional, strict=False)
-                )
-                + args[len(plan.positional) :]
-            )
+            args = (*map(taken, args, plan.takes), *args[len(plan.takes) :])
         for name in plan.names & kwargs.keys():
             kwargs[name] = make_path(kwargs[name])
         task = type.__call__(cls, *args, **kwargs)
         for name in plan.names:  # defaults, and what __post_init__ has set
             value = getattr(task, name, None)
-            path = make_path(value)
-            if path is not value:
+            if not isinstance(value, Path) and (path := make_path(value)) is not value:
                 object.__setattr__(task, name, path)
         return cast(T, task)
 
@@ -164,6 +162,9 @@ def describe(cls: type[Task]) -> TaskType:
 
 def path_plan(cls: type[Task]) -> PathPlan | None:
     try:
+        found = cls.__dict__.get("_task_type")
+        if found is not None and found.cls is cls:
+            return cast("PathPlan | None", found.path_plan)
         return describe(cls).path_plan
     except TypeError:  # said when the task is made into a job; until then it is a plain object
         return None
@@ -238,7 +239,7 @@ def with_defaults(type_: TaskType, params: Mapping[str, Json], root: Path | str)
     """
     complete = dict(params)
     for field in type_.fields:
-        if field.name not in complete and field.init and not field.required:
+        if field.name not in params and field.init and not field.required:
             try:
                 complete[field.name] = field.form.dump(field.default_value(), str(root))
             except Misfit as error:

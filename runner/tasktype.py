@@ -61,7 +61,7 @@ class PathPlan:
     """Where a class' constructor takes Paths."""
 
     names: frozenset[str]
-    positional: tuple[str, ...]  # the constructor's positional parameters
+    takes: tuple[bool, ...]  # of each of the constructor's positional parameters, whether it is one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,7 @@ def plan_of(cls: type, fields: tuple[FieldInfo, ...]) -> PathPlan | None:
         return None
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return PathPlan(names, tuple(parameter.name for parameter in parameters if parameter.kind in kinds))
+    return PathPlan(names, tuple(parameter.name in names for parameter in parameters if parameter.kind in kinds))
 
 
 def fields_of(cls: type, base: type, name: str) -> tuple[FieldInfo, ...]:

@@ -217,7 +217,7 @@ def test_bad_arguments_are_usage_errors(project: Path, arguments: dict[str, str 
 
 
 def test_a_flow_with_arguments(project: Path) -> None:
-    tasks = load_target("work.tasks:nightly", {"day": "2026-11-22", "where": "a/b", "odd": "1"}, ["work"])
+    tasks = list(load_target("work.tasks:nightly", {"day": "2026-11-22", "where": "a/b", "odd": "1"}, ["work"]))
     assert [task.url for task in tasks] == [f"22-{type(Path()).__name__}-x-1-{n}" for n in range(2)]  # type: ignore[attr-defined]
     (task,) = load_target("work.tasks:nightly", {"day": "2026-11-22", "count": "1", "plain": "5"}, ["work"])
     assert task.url == "22-NoneType-5-None-0"  # type: ignore[attr-defined]
@@ -250,7 +250,7 @@ def test_what_a_flow_may_give(project: Path) -> None:
     graph = load_target("work.tasks:graph", {}, ["work"])
     assert isinstance(graph, Mapping)
     assert len(propose(graph, root=ROOT)) == 2
-    assert len(load_target("work.tasks:one", {}, ["work"])) == 1
+    assert len(list(load_target("work.tasks:one", {}, ["work"]))) == 1
     for name, message in {
         "nothing": "gave None; a flow returns tasks, yields them, or gives a graph",
         "text": "gave 'abc'",
@@ -268,7 +268,7 @@ def test_a_flow_that_raises(project: Path) -> None:
     ):
         check_target(f"work.tasks:{target}", arguments, ["work"])
         with pytest.raises(FlowFailed, match=message) as caught:
-            load_target(f"work.tasks:{target}", arguments, ["work"])
+            list(load_target(f"work.tasks:{target}", arguments, ["work"]))
         assert caught.value.__cause__ is not None
     with pytest.raises(UsageError, match="not today"):
         load_target("work.tasks:refuses", {}, ["work"])

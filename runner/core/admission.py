@@ -89,7 +89,7 @@ class Admission:
 
     def anew(self, entry: Admitted, *, by_name: bool) -> Admitted:
         """The entry of a plan that is some events old: workers may have begun and ended jobs since."""
-        if entry.fate is Fate.NEW:
+        if entry.fate is Fate.NEW or self._ledger.node(entry.proposal.id) is None:  # nobody touched it meanwhile
             return entry
         return replace(entry, fate=self._fate(entry.proposal, by_name))
 
@@ -106,6 +106,8 @@ class Admission:
             raise GrowthLimit(self._too_deep(proposal))
         if superseded:
             named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
+        if not proposal.inputs:
+            return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)), ())
         after = dict.fromkeys(named)
         unmade = []
         for need in proposal.inputs:
@@ -135,7 +137,10 @@ class Admission:
     def _fate(self, proposal: Proposal, by_name: bool) -> Fate:
         """What this run settled stays settled, and what it is at stays as it is, unless the wish is another."""
         id = proposal.id
-        status, node = self._ledger.status(id), self._ledger.node(id)
+        node = self._ledger.node(id)
+        status = self._ledger.status(id) if node is None else node.status
+        if status is Status.DONE and node is None:
+            return Fate.JUDGE
         other = by_name or (node is not None and node.fingerprint != proposal.fingerprint)
         match status:
             case None | Status.QUARANTINE:
@@ -144,10 +149,9 @@ class Admission:
                 return Fate.JOIN
             case Status.RUNNING:
                 return Fate.REJUDGE if other else Fate.WISH
-            case Status.DONE if node is not None:
-                return _fate_of_done(node, other)
             case Status.DONE:
-                return Fate.JUDGE
+                assert node is not None
+                return _fate_of_done(node, other)
             case Status.FAILED if other or not (self._resuming or node is not None):
                 return Fate.RETRY
             case Status.BLOCKED if node is not None and node.open:
@@ -182,7 +186,7 @@ class Admission:
         for former in superseded:
             for node in self._ledger.readers(former):
                 gained.setdefault(node.id, [])
-        for path, maker in makers.items():
+        for path, maker in makers.items() if unmade else ():
             for id in unmade.get(path):
                 gained.setdefault(id, []).append(maker)
         rebound: dict[str, tuple[str, ...]] = {}

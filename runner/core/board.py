@@ -128,7 +128,7 @@ class Board:
         batch = list(nodes)
         inside = {node.id for node in batch}
         is_open = self.ledger.is_open
-        return {node.id: [id for id in node.after if id in inside or is_open(id)] for node in batch}
+        return {n.id: [id for id in n.after if id in inside or is_open(id)] if n.after else [] for n in batch}
 
     def plant(self, nodes: Iterable[Node]) -> None:
         """Put nodes into the forest; what waits for nothing is released. Raises CycleFound, with nothing changed."""
@@ -139,10 +139,10 @@ class Board:
         """All it came after may be settled: look at the facts. `sure`: nobody will be found that it comes after."""
         if node.phase is not Phase.WAITING:
             return
-        if any(self.ledger.is_open(id) for id in node.after):
+        if node.after and any(self.ledger.is_open(id) for id in node.after):
             self.plant([node])
             return
-        hopeless = None if node.all_done else self.ledger.hopeless(node)
+        hopeless = None if node.all_done or not node.after else self.ledger.hopeless(node)
         others = self.finders > (node.finds and node.open)
         if hopeless is None and others and not sure and (unreached := self._unreached(node)):
             self.unsure[node.id] = unreached

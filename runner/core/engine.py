@@ -80,10 +80,11 @@ class Engine:
         """What is to be done about `event`, in order. `now` in seconds since the epoch."""
         self._board.now = now
         self._board.out = []
-        if (self.entering or self._deferred) and _adds_edges(event):
+        kind = type(event)
+        if kind in _ADDING and (self.entering or self._deferred) and _adds_edges(event):
             self._deferred.append(event)
         else:
-            _HANDLERS[type(event)](self, event)
+            _HANDLERS[kind](self, event)
         if self._board.unsure and not self._board.finders:
             self._board.be_sure()
         return self._board.out
@@ -473,6 +474,7 @@ def _adds_edges(event: Event) -> bool:
 
 
 _FINDERS = frozenset({Finished, Asked})
+_ADDING = _FINDERS | {Lacked}
 _KINDS = {Status.FAILED: "failed", Status.BLOCKED: "blocked"}
 
 

@@ -56,10 +56,12 @@ class Forest:
         Returns the jobs that wait for nothing any more, and whether a sorter had not let this one out yet, so that
         those behind it there will not be released.
         """
-        held = self._holders.pop(id, ())
+        held = self._holders.pop(id, None)
+        if held is None:
+            return [], False
         released: list[str] = []
         too_early = False
-        for sorter in held if isinstance(held, list | tuple) else (held,):
+        for sorter in held if isinstance(held, list) else (held,):
             self.visits += 1
             try:
                 sorter.done(id)

@@ -86,11 +86,11 @@ class Intake:
             if staged and entry.fate is not Fate.NEW:
                 board.out.append(Discard((staged,)))
         changed += [self._bind(board.ledger[id], after) for id, after in plan.rebound.items()]
-        for entry in plan.admitted:
+        for entry in plan.admitted if board.unmade else ():
             if entry.proposal.outputs:
                 changed += board.made(entry.proposal.outputs)
         board.settle(*map(board.ledger.__getitem__, plan.superseded))
-        for id in opened:
+        for id in opened if board.ledger.anybody_waits else ():
             changed += board.ledger.readers(id)
         changed += (node for node in grown if node is not None and node.status is Status.BLOCKED)
         if changed:
@@ -129,9 +129,10 @@ class Intake:
         board, proposal = self._board, entry.proposal
         known = board.ledger.node(node.id)
         board.track(node)
-        if known is None or not known.proposed:
-            board.read(node.id, entry.unmade)
-        board.lack(node.id, (need for need in entry.unmade if not need.exists))
+        if entry.unmade:
+            if known is None or not known.proposed:
+                board.read(node.id, entry.unmade)
+            board.lack(node.id, (need for need in entry.unmade if not need.exists))
         node.proposed = True
         board.reach(node)
         if entry.fate is Fate.NEW:

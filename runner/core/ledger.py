@@ -99,6 +99,9 @@ class Several:
     def __init__(self) -> None:
         self._of: dict[str, str | list[str]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
     def add(self, name: str, other: str) -> None:
         held = self._of.get(name)
         if held is None:
@@ -152,9 +155,11 @@ class Ledger:
         old = self.node(node.id)
         self._nodes[node.id] = node
         self._statuses.pop(node.id, None)
-        self._names[node.id.rpartition("-")[0]] = None
-        self.own(node, node.others)
-        self._link(node.id, node.after, old.after if old is not None else ())
+        self._names[node.id[:-17]] = None
+        if node.others:
+            self.own(node, node.others)
+        if node.after:
+            self._link(node.id, node.after, old.after if old is not None else ())
 
     def own(self, node: Node, others: tuple[str, ...]) -> None:
         """These are its outputs, besides the first."""
@@ -173,6 +178,11 @@ class Ledger:
         for upstream in after:
             if upstream not in before:
                 self._readers.add(upstream, id)
+
+    @property
+    def anybody_waits(self) -> bool:
+        """Whether any job comes after another."""
+        return bool(self._readers)
 
     def readers(self, id: str) -> Iterator[Node]:
         """The nodes that come after a job, or did once: some of them twice."""
@@ -204,12 +214,12 @@ class Ledger:
                 return after[index]
         return None
 
-    def owners(self, path: str) -> Iterator[str]:
+    def owners(self, path: str, known: str | None = None) -> Iterator[str]:
         """The jobs that have `path` as an Output, in whatever status, each of them once.
 
         An id ends in the hash of its job's first output, so names alone answer for those.
         """
-        digest = output_hash(path)
+        digest = output_hash(path) if known is None else known[-16:]
         for name in self._names:
             id = f"{name}-{digest}"
             if id in self._nodes or id in self._statuses:

@@ -70,6 +70,8 @@ def _params(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Differ
 
 def _same(one: Json, other: Json) -> bool:
     """Whether two values are the same JSON: 1, 1.0 and true are equal to Python, and are not."""
+    if type(one) is str:
+        return type(other) is str and one == other
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, list | tuple):

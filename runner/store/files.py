@@ -28,6 +28,7 @@ _NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
 _serial = count(1)
+_USER = os.geteuid()
 
 
 class Files:
@@ -161,8 +162,8 @@ class Files:
 def _check_regular(found: os.stat_result, cap: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise BadJobFile("is no regular file")
-    if found.st_uid != os.geteuid():
-        raise BadJobFile(f"belongs to uid {found.st_uid}, not to this user ({os.geteuid()})")
+    if found.st_uid != _USER:
+        raise BadJobFile(f"belongs to uid {found.st_uid}, not to this user ({_USER})")
     if found.st_size > cap:
         raise BadJobFile(f"has {found.st_size} bytes, and {cap} are allowed")
 

@@ -200,8 +200,7 @@ class Shelf:
 
     def load(self, id: str, status: Status) -> bytes:
         """The bytes of a job file. FileNotFoundError if it is not there, BadJobFile if it is no file of ours."""
-        data = self.recent.get(id)
-        if data is not None:
+        if self.recent and (data := self.recent.get(id)) is not None:
             return data
         if not codec.is_id(id):
             raise BadJobFile(f"{id!r} is no job id")
