@@ -6,13 +6,14 @@ The one place where the scheduler's process meets the user's classes after the s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from runner.batch import limits_of, load_class
-from runner.core.model import Attempt, Limit, Proposal, Status, Stored
+from runner.core.model import Attempt, Limit, Need, Proposal, Status, Stored
 from runner.core.policy import CHARGED
 from runner.errors import RunnerError
 from runner.store import codec
@@ -71,9 +72,10 @@ class Catalog:
             all_done=kind.all_done,
             finds=kind.asks,
             fingerprint=fingerprint(kind, job.params),
+            inputs=self._needs(kind, job),
         )
 
-    def proposal(self, job: JobFile) -> Proposal:
+    def proposal(self, job: JobFile, status: Status) -> Proposal:
         """A known job, proposed as it stands in its file. Raises TargetError or TypeError when its class is gone, or
         takes other parameters by now.
         """
@@ -86,6 +88,8 @@ class Catalog:
             params=job.params,
             fingerprint=fingerprint(kind, job.params),
             after=job.after,
+            # A failed job was not bound to those that turned up to make what it reads: they may come after it.
+            inputs=self._needs(kind, job) if status is not Status.FAILED else (),
             outputs=outputs,
             limits=limits,
             priority=kind.priority,
@@ -94,6 +98,14 @@ class Catalog:
             found_by=job.found_by,
             submitted=job.submitted,
             depth=job.depth,
+        )
+
+    def _needs(self, kind: TaskType, job: JobFile) -> tuple[Need, ...]:
+        """All of its Inputs: the rule book knows who makes them."""
+        paths = {path: field for field in kind.inputs for path in paths_in(job.params.get(field.name))}
+        return tuple(
+            Need(path, os.path.exists(os.path.join(self.root, path)), field.optional and not field.many)
+            for path, field in paths.items()
         )
 
     def _details(self, kind: TaskType, job: JobFile) -> tuple[dict[str, Limit], tuple[str, ...]]:

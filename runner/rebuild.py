@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from runner.catalog import Catalog
 from runner.core.model import Recovered, Status, Stored
 from runner.errors import RunnerError
-from runner.store.codec import JobFile
+from runner.store.codec import JobFile, Object
 from runner.store.folders import FolderStore
 from runner.workers import staging
 
@@ -41,7 +41,9 @@ def put_together(
         owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
     cancelled = (id for id, status in statuses.items() if status is Status.CANCELLED)
     revivable = frozenset(id for id in cancelled if _is_revivable(store, id))
-    return Recovered(statuses, unfinished, owners, revivable)
+    tried = (id for id, status in statuses.items() if status is Status.FAILED) if store.run else ()
+    failed = frozenset(id for id in tried if _last_attempt(store, id, Status.FAILED).get("run") == store.run)
+    return Recovered(statuses, unfinished, owners, revivable, failed)
 
 
 def _in_quarantine(store: FolderStore) -> int:
@@ -71,8 +73,12 @@ def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mappin
 
 def _is_revivable(store: FolderStore, id: str) -> bool:
     """Whether it was cancelled as superseded or gone, and so comes back when it is found again."""
+    return _last_attempt(store, id, Status.CANCELLED).get("outcome") in ("superseded", "gone")
+
+
+def _last_attempt(store: FolderStore, id: str, status: Status) -> Object:
     try:
-        attempts = store.read(id, Status.CANCELLED).attempts
+        attempts = store.read(id, status).attempts
     except (OSError, RunnerError):
-        return False
-    return bool(attempts) and attempts[-1]["outcome"] in ("superseded", "gone")
+        return {}
+    return attempts[-1] if attempts else {}

@@ -18,6 +18,7 @@ from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Tra
 from runner.errors import BadJobFile, RunnerError
 from runner.judge import Judge
 from runner.listeners import Store
+from runner.store.codec import Brief
 
 Look: TypeAlias = model.Judge | Walk | Trace
 
@@ -52,7 +53,7 @@ class Rounds:
             if isinstance(look, Walk):
                 yield Asked(id=look.finder, children=self.known(look.ids))
             else:
-                yield self._traced(look.ids)
+                yield self._traced(look)
 
     def known(self, ids: Iterable[str]) -> list[Proposal]:
         """These jobs, as they stand in their files; without those whose file or class is gone."""
@@ -63,7 +64,7 @@ class Rounds:
                 continue
             assert status is not None
             with suppress(FileNotFoundError, RunnerError, TypeError):
-                proposals.append(self._catalog.proposal(self._store.read(id, status)))
+                proposals.append(self._catalog.proposal(self._store.read(id, status), status))
         return proposals
 
     def _judged(self, id: str) -> Judged:
@@ -72,15 +73,16 @@ class Rounds:
         except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
             return Judged(id=id, reason=None)
 
-    def _traced(self, ids: Iterable[str]) -> Traced:
-        """Of those whose file can be read: whether they were handed in, and whom they found."""
-        found = []
+    def _traced(self, trace: Trace) -> Traced:
+        spared = (id for job in self._briefs(trace.unheard) if job.result is not None for id in job.result.found)
+        jobs = ((job.id, job.submitted, job.result.found if job.result else ()) for job in self._briefs(trace.ids))
+        return Traced(tuple(jobs), frozenset(spared))
+
+    def _briefs(self, ids: Iterable[str]) -> Iterator[Brief]:
+        """Of those whose file can be read."""
         for id in ids:
             status = self._ledger.status(id)
-            if status in (None, Status.QUARANTINE):
+            if status is None or status is Status.QUARANTINE:
                 continue
-            assert status is not None
             with suppress(FileNotFoundError, BadJobFile):
-                job = self._store.brief(id, status)
-                found.append((id, job.submitted, job.result.found if job.result is not None else ()))
-        return Traced(tuple(found))
+                yield self._store.brief(id, status)

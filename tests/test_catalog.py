@@ -130,7 +130,7 @@ def test_a_job_that_can_never_run_has_its_problem_with_it(catalog: Catalog, monk
 def test_a_known_job_is_proposed_as_it_stands(catalog: Catalog) -> None:
     job = made(Write("a.txt"))
     job = replace(job, after=("Noop-0123456789abcdef",), found_by="Finder-0123456789abcdef", depth=3, submitted=True)
-    proposal = catalog.proposal(job)
+    proposal = catalog.proposal(job, Status.DONE)
     assert (proposal.id, proposal.params, proposal.outputs) == (job.id, job.params, ("a.txt",))
     assert (proposal.after, proposal.found_by, proposal.depth, proposal.submitted) == (
         job.after,
@@ -139,7 +139,7 @@ def test_a_known_job_is_proposed_as_it_stands(catalog: Catalog) -> None:
         True,
     )
     with pytest.raises(TargetError):
-        catalog.proposal(replace(job, task="tests.workers.tasks:Gone"))
+        catalog.proposal(replace(job, task="tests.workers.tasks:Gone"), Status.DONE)
 
 
 # --------------------------------------------------------------------------------------------------- up to date, or due

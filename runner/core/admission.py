@@ -45,6 +45,7 @@ class Plan(Struct, frozen=True):
     admitted: list[Admitted]
     superseded: dict[str, str]  # a former owner -> who makes its output now
     rebound: dict[str, tuple[str, ...]]  # a job outside the batch -> what it comes after from now on
+    outdated: Sequence[Proposal] = ()  # of the batch, and not to be admitted
 
 
 class Admission:
@@ -59,6 +60,9 @@ class Admission:
 
         Raises Conflict, CycleFound or GrowthLimit.
         """
+        outdated = [proposal for proposal in batch if self._is_outdated(proposal, by_name)]
+        if outdated:
+            batch = [proposal for proposal in batch if proposal not in outdated]
         makers = {path: proposal.id for proposal in batch for path in proposal.outputs}
         ids = {proposal.id for proposal in batch}
         superseded: dict[str, str] = {}
@@ -68,7 +72,7 @@ class Admission:
         admitted = [self._admit(proposal, makers, superseded, by_name) for proposal in batch]
         rebound = self._rebind(makers, unmade, superseded, ids)
         self._check_batch(admitted, rebound)
-        return Plan(admitted, superseded, rebound)
+        return Plan(admitted, superseded, rebound, outdated)
 
     def divisible(self, plan: Plan) -> bool:
         """Whether it can be entered part by part, in its order: nobody waits for one that comes later, and nothing
@@ -124,7 +128,8 @@ class Admission:
 
     def _said_before(self, node: Node, proposal: Proposal, by_name: bool) -> Proposal:
         """A job that this run was told of already: its first finder stays, and the shortest way to it counts."""
-        if node.fingerprint != proposal.fingerprint and node.found_by != proposal.found_by and not by_name:
+        other = node.fingerprint != proposal.fingerprint and node.found_by != proposal.found_by
+        if other and not by_name and not self._is_left_over(node.found_by):
             raise Conflict(
                 f"{proposal.id} ({proposal.task}) was proposed with different parameters by "
                 f"{_finder(node.found_by)} and by {_finder(proposal.found_by)}; give them different outputs"
@@ -133,6 +138,18 @@ class Admission:
         if (found_by, depth) == (proposal.found_by, proposal.depth):
             return proposal
         return replace(proposal, found_by=found_by, depth=depth)
+
+    def _is_outdated(self, proposal: Proposal, by_name: bool) -> bool:
+        """Whether somebody whom this run has only taken over wants it to be other than one whom it has come to does."""
+        node = self._ledger.node(proposal.id)
+        if node is None or not node.proposed or node.fingerprint == proposal.fingerprint or by_name:
+            return False
+        return self._is_left_over(proposal.found_by) and not self._is_left_over(node.found_by)
+
+    def _is_left_over(self, finder: str | None) -> bool:
+        """Whether a finder runs only because an earlier run did not come to it: it may be dropped by now."""
+        node = self._ledger.node(finder) if finder is not None else None
+        return node is not None and not node.proposed
 
     def _fate(self, proposal: Proposal, by_name: bool) -> Fate:
         """What this run settled stays settled, and what it is at stays as it is, unless the wish is another."""
@@ -152,7 +169,7 @@ class Admission:
             case Status.DONE:
                 assert node is not None
                 return _fate_of_done(node, other)
-            case Status.FAILED if other or not (self._resuming or node is not None):
+            case Status.FAILED if other or (node is None and id not in self._ledger.failed):
                 return Fate.RETRY
             case Status.BLOCKED if node is not None and node.open:
                 return Fate.JOIN

@@ -24,13 +24,18 @@ class Departures:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._dropped: dict[str, None] = {}  # whose files were not looked into
-        self.gone: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+
+    @property
+    def gone(self) -> list[str]:
+        """The jobs that are gone, by all that is known so far."""
+        return [id for id in self._gone if not self._is_named(id)]
 
     def drop(self, ids: Iterable[str]) -> None:
         """Somebody named these last time, and does not now."""
         for id in ids:
             node = self._board.ledger.node(id)
-            if id in self.gone or (node is not None and node.proposed):
+            if id in self._gone or (node is not None and node.proposed):
                 continue
             self._dropped[id] = None
             waits = node is not None and node.status is Status.PENDING and node.phase in _PARKABLE
@@ -48,13 +53,16 @@ class Departures:
         ids = tuple(id for id in self._dropped if not self._is_named(id))
         self._dropped.clear()
         if ids:
-            self._board.out.append(Trace(ids))
+            unheard = (
+                node.id for node in self._board.ledger.nodes() if node.finds and node.proposed and not node.heard
+            )
+            self._board.out.append(Trace(ids, tuple(unheard)))
 
     def traced(self, event: Traced) -> None:
         for id, submitted, found in event.jobs:
-            if submitted or self._is_named(id):
+            if submitted or id in event.spared or self._is_named(id):
                 continue
-            self.gone[id] = None
+            self._gone[id] = None
             if self._board.ledger.status(id) in UNFINISHED:
                 self._cancel(self._board.node_of(id))
             self.drop(found)

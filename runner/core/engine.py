@@ -142,14 +142,14 @@ class Engine:
             kind = _KINDS.get(node.status) if node.status is not Status.DONE else node.change or "unchanged"
             if node.reached and kind:
                 found.setdefault(node.id.rpartition("-")[0], Counter())[kind] += 1
-        for id in self._departures.gone:
+        for id in self.gone:
             found.setdefault(id.rpartition("-")[0], Counter())["gone"] += 1
         return found
 
     @property
     def gone(self) -> list[str]:
         """The jobs that somebody named last time, and nobody does now."""
-        return list(self._departures.gone)
+        return self._departures.gone
 
     # --------------------------------------------------------------------------------------------------- beginnings
 
@@ -259,7 +259,7 @@ class Engine:
         """Its children are there."""
         board = self._board
         board.move(node, Step.FINISH, record=event.record)
-        node.change = event.change
+        node.change, node.heard = event.change, True
         self._departures.drop(event.dropped)
         if node.distrusted:
             self._distrust(node)
@@ -378,8 +378,9 @@ class Engine:
         node = self.ledger[event.id]
         if node.phase is not Phase.JUDGING:  # cancelled or superseded meanwhile
             return
-        node.change = event.change
-        self._departures.drop(event.dropped)
+        node.change, node.heard = event.change, event.reason is None and not event.asks
+        if event.dropped:
+            self._departures.drop(event.dropped)
         if event.reason is not None:
             self._expire(node, event.reason)
         elif event.asks:
@@ -411,6 +412,7 @@ class Engine:
         if event.found is not None:
             self._board.out.append(Relist(node.id, event.found, event.dropped))
         self._departures.drop(event.dropped)
+        node.heard = True
         self._up_to_date(node)
 
     def _expire(self, node: Node, reason: str) -> None:

@@ -44,6 +44,9 @@ class Intake:
         if self.admitted + len(batch) > policy.MAX_JOBS:
             raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
         plan = self._admission.plan(batch, self._board.unmade, by_name=by_name)
+        staged = tuple(proposal.staged for proposal in plan.outdated if proposal.staged)
+        if staged:
+            self._board.out.append(Discard(staged))
         if len(batch) > self._part and self._admission.divisible(plan):
             self._rest.extend(plan.admitted)
             self._by_name, self._then = by_name, then

@@ -44,6 +44,7 @@ class Node:
         "finds",
         "fingerprint",
         "found_by",
+        "heard",
         "id",
         "last_call",
         "limits",
@@ -81,6 +82,7 @@ class Node:
         self.rejudge = False  # it was proposed anew, or something it read was made anew, while a worker had it
         self.suspect = False  # a worker died that had it and others
         self.distrusted = False  # a person invalidated it while a worker had it
+        self.heard = False  # it ran in this run, or was asked for its children
         self.change = ""  # what came of it in this run: new, changed, unchanged or absent
         self.unwanted = False  # a person cancelled it while a worker had it
         self.last_call = False  # nobody will make its inputs any more
@@ -132,6 +134,7 @@ class Ledger:
         self._readers = Several()
         self.node = self._nodes.get
         self.revivable: set[str] = set()
+        self.failed: frozenset[str] = frozenset()  # in this run, before it was interrupted
 
     def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: Iterable[str]) -> None:
         """Take over what recovery found."""

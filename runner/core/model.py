@@ -145,6 +145,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     finds: bool = False  # as a Proposal has it
     submitted: bool = False
     fingerprint: str = ""
+    inputs: tuple[Need, ...] = ()  # all of them, whoever makes them
     depth: int = 0
     not_before: float | None = None
     finished: bool = False  # lacked only its last rename
@@ -162,6 +163,7 @@ class Recovered(Struct, frozen=True):
     unfinished: Iterable[Stored]
     owners: Mapping[str, str] = {}  # output path -> id, for outputs that are not the first of their job
     revivable: frozenset[str] = frozenset()  # cancelled as superseded or gone: until found again
+    failed: frozenset[str] = frozenset()  # of the failed jobs those that this very run tried
 
 
 class Submitted(Struct, frozen=True):
@@ -256,9 +258,13 @@ class Asked(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Traced(Struct, frozen=True):
-    """The answer to Trace: of each job whether it was handed in, and whom its record names as found."""
+    """The answer to Trace: of each job whether it was handed in, and whom its record names as found.
+
+    `spared`: whom the records of the unheard name.
+    """
 
     jobs: tuple[tuple[str, bool, tuple[str, ...]], ...]
+    spared: frozenset[str] = frozenset()
 
 
 class Wound(Struct, frozen=True):
@@ -414,9 +420,13 @@ class Walk(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True):
-    """Look into the files of these jobs, whom nobody named any more, and answer with Traced."""
+    """Look into the files of these jobs, whom nobody named any more, and answer with Traced.
+
+    `unheard`: finders that nobody could ask tonight; whom their records name is left alone.
+    """
 
     ids: tuple[str, ...]
+    unheard: tuple[str, ...] = ()
 
 
 class Count(Struct, frozen=True):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runner.core.board import Board
-from runner.core.ledger import Node
-from runner.core.model import Attempt, Change, Recovered, Status, Step, Stored
+from runner.core.ledger import Node, output_hash
+from runner.core.model import Attempt, Bind, Change, Recovered, Status, Step, Stored
 from runner.errors import CycleFound
 
 _INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
@@ -13,7 +13,11 @@ _INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the r
 def take_over(board: Board, event: Recovered) -> None:
     """Put the state as recovery found it on an empty board."""
     board.ledger.load(event.statuses, event.owners, event.revivable)
-    nodes = [node for item in event.unfinished if (node := _put_right(board, item)) is not None]
+    board.ledger.failed = event.failed
+    left = [(item, node) for item in event.unfinished if (node := _put_right(board, item)) is not None]
+    for item, node in left:
+        _bind(board, item, node)
+    nodes = [node for _, node in left]
     while True:
         try:
             board.plant(nodes)
@@ -51,6 +55,26 @@ def _put_right(board: Board, item: Stored) -> Node | None:
         _fail(board, node, item.problem)
         return None
     return node
+
+
+def _bind(board: Board, item: Stored, node: Node) -> None:
+    """Its Inputs: who turned up to make one may not have been noted yet, and what nobody makes is to be waited for."""
+    unmade, makers = [], []
+    known = {id[-16:] for id in node.after}
+    for need in item.inputs:
+        if output_hash(need.path) in known:
+            continue
+        maker = board.ledger.maker(need.path)
+        if maker is None or board.ledger.status(maker) in (Status.CANCELLED, Status.QUARANTINE):
+            unmade.append(need)
+        elif maker != node.id:
+            makers.append(maker)
+    board.read(node.id, unmade)
+    board.lack(node.id, (need for need in unmade if not need.exists))
+    after = tuple(dict.fromkeys((*node.after, *makers)))
+    if after != node.after:
+        board.ledger.come_after(node, after)
+        board.out.append(Bind(node.id, node.status, after))
 
 
 def _fail(board: Board, node: Node, attempt: Attempt) -> None:

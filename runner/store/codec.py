@@ -317,7 +317,7 @@ def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile
         task=proposal.task,
         params=proposal.params,
         after=after,
-        found_by=proposal.found_by,
+        found_by=proposal.found_by or job.found_by,
         submitted=job.submitted or proposal.submitted,  # what a person handed in stays so, whoever finds it later
         depth=proposal.depth,
     )
@@ -328,7 +328,7 @@ def says_nothing_new(job: JobFile | Brief, proposal: Proposal, after: tuple[str,
     return (
         same(job.params, proposal.params)
         and job.after == after
-        and job.found_by == proposal.found_by
+        and (job.found_by == proposal.found_by or proposal.found_by is None)  # a root may be found as well
         and job.depth == proposal.depth
         and job.task == proposal.task
         and job.submitted >= proposal.submitted

@@ -115,7 +115,7 @@ class TestFate:
         [
             (Status.FAILED, False, False, [Step.RETRY]),
             (Status.FAILED, False, True, [Step.RETRY]),
-            (Status.FAILED, True, False, []),
+            (Status.FAILED, True, False, [Step.RETRY]),
             (Status.FAILED, True, True, [Step.RETRY]),
             (Status.CANCELLED, False, False, []),
             (Status.CANCELLED, False, True, [Step.RETRY]),
@@ -130,6 +130,12 @@ class TestFate:
         assert rules.submit(wish("a"), by_name=by_name)[0] == Rewish(wish("a"), (), status)
         assert [step for _, step in rules.steps()] == steps
         assert rules.engine.finished is (not steps)
+
+    def test_what_failed_in_this_run_is_not_tried_again_when_it_goes_on(self) -> None:
+        rules = Rules({"a": Status.FAILED}, resuming=True, failed=frozenset({id_of("a")}))
+        rules.submit(wish("a"))
+        assert rules.steps() == []
+        assert rules.engine.finished
 
     def test_what_failed_in_this_run_is_not_tried_again_when_it_is_found_again(self) -> None:
         rules = Rules()

@@ -146,7 +146,12 @@ class World:
             for id, job in self.store.folders[Status.CANCELLED].items()
             if job.attempts and job.attempts[-1]["outcome"] in ("superseded", "gone")
         )
-        self.do(Recovered(statuses, unfinished, owners, revivable))
+        failed = frozenset(
+            id
+            for id, job in self.store.folders[Status.FAILED].items()
+            if job.attempts and job.attempts[-1]["run"] == self.store.run
+        )
+        self.do(Recovered(statuses, unfinished, owners, revivable, failed))
 
     def _stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
         kind = self.kinds[job.id]
@@ -161,11 +166,15 @@ class World:
             finds=kind.finds,
             submitted=job.submitted,
             fingerprint=fingerprint(job.params),
+            inputs=self._needs(kind),
             depth=job.depth,
             not_before=None if job.not_before is None else codec.parse_stamp(job.not_before),
             finished=finished,
             spent=failures(job) > RETRIES,
         )
+
+    def _needs(self, kind: Kind) -> tuple[Need, ...]:
+        return tuple(Need(path, path in self.store.outputs, path in kind.optional) for path in kind.inputs)
 
     # ------------------------------------------------------------------------------------------------------- proposals
 
@@ -223,6 +232,7 @@ class World:
                     params=job.params,
                     fingerprint=fingerprint(job.params),
                     after=job.after,
+                    inputs=self._needs(kind) if status is not Status.FAILED else (),
                     outputs=kind.outputs,
                     limits=kind.limits,
                     priority=kind.priority,
@@ -488,11 +498,17 @@ class World:
         """The next of the jobs whose children of last time are to be proposed again."""
         walk = self.walks.popleft()
         if isinstance(walk, Trace):
-            jobs = [self.store.read(id, status) for id in walk.ids if (status := self.store.find(id)) is not None]
-            self.do(Traced(tuple((job.id, job.submitted, tuple((job.result or {}).get("found", ()))) for job in jobs)))
+            jobs = self._readable(walk.ids)
+            told = tuple((job.id, job.submitted, tuple((job.result or {}).get("found", ()))) for job in jobs)
+            spared = (id for job in self._readable(walk.unheard) for id in (job.result or {}).get("found", ()))
+            self.do(Traced(told, frozenset(spared)))
             return
         self.expirable.add(walk.finder)  # they may be refused
         self.do(Asked(id=walk.finder, children=self.known(walk.ids)))
+
+    def _readable(self, ids: Iterable[str]) -> list[JobFile]:
+        found = ((id, self.store.find(id)) for id in ids)
+        return [self.store.read(id, status) for id, status in found if status not in (None, Status.QUARANTINE)]  # type: ignore[arg-type]
 
     # -------------------------------------------------------------------------------------------------------- a person
 

@@ -237,11 +237,17 @@ def proposal(**changes: object) -> Proposal:
 def test_a_new_wish_replaces_all_that_a_proposal_says() -> None:
     job = msgspec.structs.replace(codec.new_file(proposal(), ()), attempts=[{"outcome": "done"}], result={"value": 1})
     assert codec.with_wish(job, proposal(), ()) is job
-    for changes in ({"params": {"a": 2}}, {"found_by": None}, {"depth": 2}, {"task": "u"}, {"submitted": True}):
+    for changes in ({"params": {"a": 2}}, {"found_by": ID}, {"depth": 2}, {"task": "u"}, {"submitted": True}):
         wished = codec.with_wish(job, proposal(**changes), ())
         assert {name: getattr(wished, name) for name in changes} == changes
         assert (wished.attempts, wished.result) == (job.attempts, job.result)
     assert codec.with_wish(job, proposal(), (OTHER,)).after == (OTHER,)
+
+
+def test_who_found_a_job_stays_known_when_it_is_a_root_as_well() -> None:
+    job = codec.new_file(proposal(), ())
+    assert codec.with_wish(job, proposal(found_by=None), ()) is job
+    assert codec.with_wish(job, proposal(found_by=None, params={"a": 2}), ()).found_by == OTHER
 
 
 def test_equal_is_not_the_same_json() -> None:
