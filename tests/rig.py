@@ -111,6 +111,7 @@ class Rig:
         modules: Sequence[str] = ("tests",),
         places: int = 4,
         run: str = RUN,
+        started: float = STARTED,
         resuming: bool = False,
         overrides: Sequence[Override] = (),
         clock: Callable[[], float] = time.time,
@@ -125,7 +126,7 @@ class Rig:
             root=str(self.root),
             state=self.store.path,
             run=run,
-            started=STARTED,
+            started=started,
             durable=durability == "power",
             devices=(self.root.stat().st_dev,),
             modules=tuple(modules),
@@ -142,7 +143,7 @@ class Rig:
             self.handed,
             [self],
             run=run,
-            started=STARTED,
+            started=started,
             clock=clock,
         )
 
