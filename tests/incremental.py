@@ -173,6 +173,7 @@ class Expected:
     files: dict[str, str | None] = field(default_factory=dict)  # path -> text; None: absent
     due: dict[str, str] = field(default_factory=dict)  # why
     absent: set[str] = field(default_factory=set)
+    found: dict[str, list[str]] = field(default_factory=dict)  # the children it names, of every parent that is asked
 
 
 def number(output: str) -> int:
@@ -214,6 +215,7 @@ def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], 
             night.files |= dict(zip(outputs_of(wish), [texts[0], *[texts[1]] * 9], strict=False))
             named = {child["params"]["output"]: child for child in _children(wish, night, disk)}
             fresh |= named
+            night.found[output] = sorted(named)
         assert all(number(child) > number(output) or child in night.wishes for child in named)
         todo |= named.keys() - night.wishes.keys()
         reason = _why(wish, jobs.get(output), night, disk, now)
