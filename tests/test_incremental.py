@@ -2,163 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.batch import propose
-from runner.core.model import Asked, Lacked, Status
-from tests.incremental import (
-    ASKED,
-    CLASSES,
-    DAY,
-    GONE,
-    OUTPUT,
-    PARENTS,
-    PLAN,
-    VALUE,
-    Expected,
-    Wish,
-    expect,
-    outputs_of,
-    set_version,
-    task_of,
-)
-from tests.rig import STARTED, Rig
-from tests.store.support import Crash, FaultyFiles
+from tests.flows import COUNTS, SOURCES, Spec, World, begin, edit, project, run_night, work
+from tests.incremental import ASKED, CLASSES, DAY, GONE, OUTPUT, PARENTS, PLAN, VALUE, Expected, set_version
+from tests.rig import STARTED
 
-ORDER_OF_LISTS = "ORDER_OF_LISTS" in os.environ
-ABSENT_PARENTS = "ABSENT_PARENTS" in os.environ
-EARLY_READERS = "EARLY_READERS" in os.environ  # readers, from the start, of what is found later
-STILL_FILES = "STILL_FILES" in os.environ  # a second run leaves job files alone; if off, their bytes
-ABANDONED = "ABANDONED" in os.environ  # runs that crash and are not resumed: the next night takes over
-NEW_NAMES = "NEW_NAMES" in os.environ  # an up-to-date parent, asked again, names others
+ORDER_OF_LISTS = False
+ABSENT_PARENTS = False
+EARLY_READERS = False  # readers, from the start, of what is found later
+STILL_FILES = False  # a second run leaves job files alone; if off, their bytes
+ABANDONED = True  # runs that crash and are not resumed: the next night takes over
+NEW_NAMES = False  # an up-to-date parent, asked again, names others
 
 EXAMPLES = int(os.environ.get("INCREMENTAL_EXAMPLES", "60"))
 TEXTS = ["a", "A", "b", "B", GONE, "long"]
-SOURCES = ["src/0", "src/1", "src/2"]
-
-
-COUNTS: Counter[str] = Counter()
-
-
-# ---------------------------------------------------------------------------------------------------- the world
-
-
-@dataclass
-class Spec:
-    """A task as the flow of a night has it; `finders` are numbers of its parents."""
-
-    task: str
-    several: int = 0
-    root: bool = True
-    finders: set[int] = field(default_factory=set)
-    many: list[str] = field(default_factory=list)
-    maybe: str | None = None
-    plain: str | None = None
-    mode: str = PLAN
-    lazy: bool = False
-    fragile: bool = False
-    fold: int = 0
-    hint: str = ""
-    salt: str = ""
-
-    def __repr__(self) -> str:
-        """As it is made, without what need not be said."""
-        plain = vars(Spec(self.task))
-        said = [f"{name}={value!r}" for name, value in vars(self).items() if value != plain[name]]
-        return f"Spec({', '.join([repr(self.task), *said])})"
-
-
-@dataclass
-class World:
-    specs: list[Spec]
-    texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(SOURCES, "a"))
-
-    def wishes(self) -> list[Wish]:
-        """The roots, with all that they find inside them, and the index files on disk."""
-        alive: dict[int, bool] = {}  # number -> whether it is there tonight (not absent)
-        for i, spec in enumerate(self.specs):
-            if not spec.root and not any(alive.get(p) for p in spec.finders if p < i):
-                continue
-            read = self._inputs(i, alive)
-            gone = spec.fragile and GONE in [self.texts.get(path) for path in _flat(read)]
-            maker = _maker(read.get("plain") or "")
-            alive[i] = not gone and (maker is None or alive[maker])
-        made: dict[int, Wish] = {}
-        for i in sorted(alive, reverse=True):
-            made[i] = self._wish(i, alive, made)
-        return [made[i] for i in sorted(alive) if self.specs[i].root]
-
-    def _inputs(self, i: int, alive: Mapping[int, bool]) -> dict[str, Any]:
-        """What it reads tonight: nothing that nobody makes."""
-        spec = self.specs[i]
-
-        def stays(path: str | None) -> bool:
-            maker = None if path is None else _maker(path)
-            return path is not None and (maker is None or (maker in alive and (EARLY_READERS or self._known(maker, i))))
-
-        found: dict[str, Any] = {
-            "many": [path for path in spec.many if stays(path)],
-            "maybe": spec.maybe if stays(spec.maybe) else None,
-        }
-        if spec.plain is not None:
-            found["plain"] = spec.plain if stays(spec.plain) else f"src/p{i}"
-        return found
-
-    def _known(self, maker: int, reader: int) -> bool:
-        """Whether the one is on the board when the other comes there."""
-        if self.specs[maker].root or self.specs[reader].root:
-            return self.specs[maker].root
-        finders = self.specs[reader].finders
-        return all(f == maker or f in self.specs[maker].finders or self._known(maker, f) for f in finders)
-
-    def _wish(self, i: int, alive: Mapping[int, bool], made: Mapping[int, Wish]) -> Wish:
-        spec = self.specs[i]
-        told = json.dumps([made[c] for c in sorted(made) if i in self.specs[c].finders])
-        parent = spec.task in PARENTS
-        indexed = parent and spec.mode in (VALUE, OUTPUT)
-        params = {
-            "output": f"out/j{i}",
-            "more": [f"out/j{i}.{k}" for k in range(spec.several)],
-            "index": f"src/index{i}" if indexed else None,
-            "mode": spec.mode if parent else PLAN,
-            "plan": told if parent and spec.mode == PLAN else "[]",
-            "asked": told if parent and spec.mode == ASKED else "[]",
-            "hint": spec.hint,
-            "salt": spec.salt,
-            "fold": spec.fold,
-            "fragile": spec.fragile,
-            "lazy": spec.lazy,
-            **self._inputs(i, alive),
-        }
-        if indexed:
-            put(f"src/index{i}", told)
-        return {"task": spec.task, "params": params}
-
-
-def _flat(read: Mapping[str, Any]) -> list[str]:
-    return [path for value in read.values() for path in (value if isinstance(value, list) else [value]) if path]
-
-
-def _maker(path: str) -> int | None:
-    return int(path.partition("/j")[2].partition(".")[0]) if path.startswith("out/j") else None
-
-
-def put(path: str, text: str) -> None:
-    """Write it, if it is another."""
-    Path(path).parent.mkdir(exist_ok=True)
-    if not os.path.exists(path) or Path(path).read_text() != text:
-        Path(path).write_text(text)
 
 
 # -------------------------------------------------------------------------------------------------- drawing it
@@ -192,7 +55,7 @@ def worlds(draw: st.DrawFn) -> World:
                 fold=draw(st.integers(0, 2)),
             )
         )
-    return World(specs)
+    return begin(*specs, early=EARLY_READERS)
 
 
 def _readable(specs: list[Spec], root: bool, finders: set[int]) -> list[str]:
@@ -219,181 +82,6 @@ def _for_maybe(path: str) -> bool:
     return path.endswith("2")
 
 
-# --------------------------------------------------------------------------------------------------- the nights
-
-
-@dataclass
-class Night:
-    """What one run did."""
-
-    ran: Counter[str] = field(default_factory=Counter)  # attempts begun, by job id
-    asked: Counter[str] = field(default_factory=Counter)
-    lacked: Counter[str] = field(default_factory=Counter)
-    crashes: int = 0
-    kept: list[tuple[str, int, Any]] = field(default_factory=list)  # at a crash: a success, its starts so far, inputs
-
-    def crash(self, run: str) -> None:
-        self.crashes += 1
-        for job in read_jobs().values():
-            result = job["result"] or {}
-            if job["status"] == "done" and result.get("run") == run:
-                self.kept.append((job["id"], self.ran[job["id"]], result["inputs"]))
-
-
-def work(roots: list[Wish], run: str, started: float, crashes: list[tuple[str, int]], *, end: bool = True) -> Night:
-    """One run through crashes, and (`end`) to its end."""
-    night = Night()
-    admitted: list[str] = []
-    for crash in [*crashes, None] if end else crashes:
-        files = FaultyFiles()
-        rig = Rig(run=run, started=started, files=files, resuming=bool(admitted))
-        try:
-            _arm(rig, files, crash, night)
-            rig.recover()
-            if admitted:
-                rig.loop.submit(rig.loop.known(admitted))
-            else:
-                batch = propose([task_of(wish) for wish in roots], root=rig.root)
-                ids = [proposal.id for proposal in batch]
-                rig.loop.submit(batch, lambda ids=ids: admitted.extend(ids))  # type: ignore[misc]
-            assert rig.loop.run(), "the run did not come to its end"
-            rig.store.close()
-            break
-        except Crash:
-            night.crash(run)
-            rig.store.shelf.close()
-        finally:
-            rig.executor.bench.close()
-            Rig.made.remove(rig)
-    return night
-
-
-def _arm(rig: Rig, files: FaultyFiles, crash: tuple[str, int] | None, night: Night) -> None:
-    perform = rig.executor._perform
-    kind, at = crash or ("", 0)
-    if kind == "files":
-        files.at = at
-    begun = 0
-
-    def watched(order: Any) -> Any:
-        nonlocal begun
-        begun += 1
-        if kind == "before" and begun == at:
-            raise Crash
-        reply = perform(order)
-        event = reply.event
-        counted = {Asked: night.asked, Lacked: night.lacked}.get(type(event), night.ran)
-        counted[event.id] += 1
-        if kind == "after" and begun == at:
-            raise Crash
-        return reply
-
-    rig.executor._perform = watched  # type: ignore[method-assign]
-
-
-def _job_files() -> list[Path]:
-    return [path for status in Status for path in Path("state", status.value).glob("*-*.json")]
-
-
-def read_jobs() -> dict[str, Any]:
-    """Every job file, by the job's first output."""
-    found = {}
-    for path in _job_files():
-        job = json.loads(path.read_text())
-        job["status"] = path.parent.name
-        found[job["params"]["output"]] = job
-    return found
-
-
-def read_files() -> dict[str, str]:
-    return {str(path): path.read_text() for folder in ("src", "out") for path in Path(folder).glob("*")}
-
-
-def stats(paths: Iterable[Path]) -> dict[str, tuple[int, int, bytes]]:
-    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
-
-
-@contextmanager
-def project() -> Iterator[None]:
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        Path("src").mkdir()
-        Path("out").mkdir()
-        try:
-            yield
-        finally:
-            os.chdir(before)
-
-
-def run_night(world: World, number: int, crashes: list[tuple[str, int]]) -> Expected:
-    """Run it, and hold it against the oracle; then once more, when nothing may happen."""
-    run, started = f"202611{number:02d}T020000Z", STARTED + number * DAY
-    roots = world.wishes()
-    jobs, disk, before = read_jobs(), read_files(), stats(Path().glob("out/*"))
-    expected = expect(roots, disk, jobs, started)
-    night = work(roots, run, started, crashes)
-    strict = all(job["status"] in ("done", "failed") for job in jobs.values())
-    check(expected, night, jobs, before, strict=strict)
-    COUNTS.update(nights=1, crashes=night.crashes, ran=night.ran.total(), reached=len(expected.wishes))
-    COUNTS.update(expected.due.values())
-    COUNTS.update(asked=night.asked.total(), lacked=night.lacked.total(), absent=len(expected.absent))
-    jobs_after, files_after = stats(_job_files()), stats(Path().glob("out/*"))
-    again = work(roots, run.replace("00Z", "01Z"), started + 1, [])
-    assert not again.ran, f"a second run in the same night ran {again.ran}"
-    jobs_again = stats(_job_files())
-    if STILL_FILES:
-        assert jobs_again == jobs_after, "a second run wrote job files"
-    assert _told(jobs_again) == _told(jobs_after), "a second run told jobs something else"
-    assert stats(Path().glob("out/*")) == files_after
-    return expected
-
-
-def _told(files: Mapping[str, tuple[int, int, bytes]]) -> dict[str, Any]:
-    jobs = {path: json.loads(text) for path, (_, _, text) in files.items()}
-    return {path: (_history(job), job["params"]) for path, job in jobs.items()}
-
-
-def _history(job: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a job file that does not say what is wished for, and by whom."""
-    return {key: value for key, value in job.items() if key not in ("params", "after", "found_by", "depth")}
-
-
-def check(
-    expected: Expected, night: Night, before: Mapping[str, Any], outputs: Mapping[str, Any], *, strict: bool
-) -> None:
-    """`strict`: nothing was left unfinished the night before, by which jobs may run that are not asked for."""
-    jobs, files = read_jobs(), read_files()
-    for path, text in expected.files.items():
-        assert files.get(path) == text, f"{path} is not as it is from scratch"
-    for output, wish in expected.wishes.items():
-        job = jobs[output]
-        assert job["status"] == "done"
-        assert all((job["result"]["outputs"][path] is None) == (output in expected.absent) for path in outputs_of(wish))
-        times = night.ran[job["id"]]
-        if not strict:
-            continue
-        if output in expected.due:
-            assert 1 <= times <= 1 + night.crashes, f"{job['id']} ran {times} times: {expected.due[output]}"
-        else:
-            assert times == 0, f"{job['id']} ran, and was not due"
-            assert _history(job) == _history(before[output])
-    inputs = {job["id"]: job["result"]["inputs"] for job in jobs.values() if job["result"]}
-    for id, starts, read in night.kept:
-        assert night.ran[id] == starts or inputs[id] != read, f"{id} had succeeded in this run, and ran again"
-    names = {job["id"]: output for output, job in jobs.items()}
-    for output, children in expected.found.items():
-        recorded = jobs[output]["result"]["found"]
-        assert sorted(names[id] for id in recorded) == children, f"{output} is recorded to have found {recorded}"
-    reached = {jobs[output]["id"] for output in expected.wishes}
-    assert not strict or night.ran.keys() <= reached, f"{night.ran.keys() - reached} ran and was not reached"
-    after = stats(Path().glob("out/*"))
-    for path, was in outputs.items():
-        if path in after and after[path][2] == was[2]:
-            assert after[path] == was, f"{path} was written again with the same bytes"
-    assert not [path for path in after if path.startswith("out/.")]
-
-
 # ------------------------------------------------------------------------------------------------------ the test
 
 
@@ -410,8 +98,7 @@ def change(draw: Any, world: World, expected: Expected) -> None:
     match kind:
         case "edit":
             path = draw(st.sampled_from([*SOURCES, f"src/p{i}"]))
-            world.texts[path] = draw(st.sampled_from(TEXTS))
-            put(path, world.texts[path])
+            edit(world, path, draw(st.sampled_from(TEXTS)))
         case "touch":
             os.utime(draw(st.sampled_from(SOURCES)), (1, 1))
         case "version":
@@ -449,19 +136,15 @@ CRASHES = st.lists(
     ),
     max_size=2,
 )
-"""Where a run is cut short: at the N-th change of a file, or before or after the N-th attempt."""
 
 
 @given(st.data())
 def nights(data: st.DataObject) -> None:
     with project():
-        for cls in CLASSES.values():
-            set_version(cls, 1)
         world = data.draw(worlds())
-        for path in SOURCES + [f"src/p{i}" for i in range(len(world.specs))]:
-            world.texts[path] = data.draw(st.sampled_from(TEXTS))
-            put(path, world.texts[path])
-        expected = run_night(world, 1, data.draw(CRASHES))
+        for path in world.texts:
+            edit(world, path, data.draw(st.sampled_from(TEXTS)))
+        expected = run_night(world, 1, data.draw(CRASHES), still=STILL_FILES)
         for number in range(2, 2 + data.draw(st.integers(1, 3))):
             for _ in range(data.draw(st.integers(1, 4))):
                 change(data.draw, world, expected)
@@ -470,7 +153,7 @@ def nights(data: st.DataObject) -> None:
                 work(world.wishes(), run, started, data.draw(CRASHES), end=False)
                 for _ in range(data.draw(st.integers(0, 2))):
                     change(data.draw, world, expected)
-            expected = run_night(world, number, data.draw(CRASHES))
+            expected = run_night(world, number, data.draw(CRASHES), still=STILL_FILES)
 
 
 def test_every_night_is_right_and_does_no_more_than_it_must(record_property: Any) -> None:
