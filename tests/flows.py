@@ -95,7 +95,9 @@ class World:
 
         def stays(path: str | None) -> bool:
             maker = None if path is None else _maker(path)
-            return path is not None and (maker is None or (maker in alive and (self.early or self._known(maker, i))))
+            return path is not None and (
+                maker is None or path in self.texts or (maker in alive and (self.early or self._known(maker, i)))
+            )
 
         found: dict[str, Any] = {
             "many": [path for path in spec.many if stays(path)],

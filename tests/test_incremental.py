@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.flows import COUNTS, SOURCES, Spec, World, begin, edit, project, run_night, work
+from tests.flows import COUNTS, SOURCES, Cut, Spec, World, begin, edit, project, run_night, work
 from tests.incremental import ASKED, CLASSES, DAY, GONE, OUTPUT, PARENTS, PLAN, VALUE, Expected, set_version
 from tests.rig import STARTED
 
@@ -160,3 +161,100 @@ def test_every_night_is_right_and_does_no_more_than_it_must(record_property: Any
     COUNTS.clear()
     settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))(nights)()
     record_property("struck", ", ".join(f"{count} {what}" for what, count in COUNTS.items()))
+
+
+# -------------------------------------------------------------------------- defects, each by the smallest flow there is
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def defect(reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
+
+
+@defect("the record of an up-to-date parent keeps the children of its last run, whatever it names when asked")
+def test_an_up_to_date_parent_is_recorded_to_have_found_what_it_names_now(folder: Path) -> None:
+    world = begin(Spec("Parent", mode=ASKED), found_by(0), found_by(0))
+    run_night(world, 1)
+    world.specs[1].finders.clear()
+    run_night(world, 2)
+
+
+@defect("a parent that returns Absent does not walk the children it found last time")
+def test_children_of_an_absent_parent_are_judged(folder: Path) -> None:
+    world = begin(Spec("Parent", fragile=True, many=["src/0"]), found_by(0, many=["src/1"]))
+    run_night(world, 1)
+    edit(world, "src/0", GONE)
+    edit(world, "src/1", "b")
+    run_night(world, 2)
+
+
+@defect("inputs are compared as a set of paths")
+def test_a_job_whose_list_is_in_another_order_is_due(folder: Path) -> None:
+    world = begin(Spec("Leaf", many=["src/0", "src/1"]))
+    edit(world, "src/1", "b")
+    run_night(world, 1)
+    world.specs[0].many.reverse()
+    run_night(world, 2)
+
+
+@defect("inputs are compared as a set of paths, and Inputs are left out of the parameters that are compared")
+def test_a_job_is_due_that_gets_the_same_file_by_another_field(folder: Path) -> None:
+    world = begin(Spec("Leaf", many=["src/2"]))
+    run_night(world, 1)
+    world.specs[0].many, world.specs[0].maybe = [], "src/2"
+    run_night(world, 2)
+
+
+@defect("inputs are compared as a set of paths")
+def test_a_job_is_due_that_gets_the_same_file_twice(folder: Path) -> None:
+    world = begin(Spec("Leaf", many=["src/0"]))
+    run_night(world, 1)
+    world.specs[0].many *= 2
+    run_night(world, 2)
+
+
+@defect("a reader is judged before the finder of what it reads was asked: it runs, and then again")
+def test_a_reader_that_is_due_anyway_waits_for_what_will_be_found(folder: Path) -> None:
+    world = begin(Spec("Parent"), found_by(0, many=["src/0"]), Spec("AgedLeaf", many=["out/j1"]))
+    run_night(world, 1)
+    edit(world, "src/0", "b")
+    set_version(CLASSES["AgedLeaf"], 2)
+    run_night(world, 2)
+
+
+@defect("a reader is judged before the finder of what it reads was asked: the file is not there, so it runs")
+def test_a_reader_is_not_due_when_what_it_reads_was_lost_and_is_made_again(folder: Path) -> None:
+    world = begin(Spec("Parent"), found_by(0), Spec("Leaf", many=["out/j1"]))
+    run_night(world, 1)
+    Path("out/j1").unlink()
+    run_night(world, 2)
+
+
+@defect("resume proposes jobs without their Needs: whoever turns up to make an Input | None is not bound")
+@pytest.mark.parametrize("cut", [("before", 1), ("after", 1), ("files", 21)])
+def test_after_a_crash_a_job_still_waits_for_what_will_be_found(folder: Path, cut: Cut) -> None:
+    run_night(begin(Spec("Parent"), found_by(0), Spec("Leaf", maybe="out/j1")), 1, [cut])
+
+
+@defect("resume proposes jobs without their Needs: who has read a source is not bound to the job that makes it now")
+@pytest.mark.parametrize("cut", [("before", 1), ("after", 1), ("files", 3)])
+def test_after_a_crash_a_job_is_judged_again_when_a_source_it_read_is_made(folder: Path, cut: Cut) -> None:
+    world = begin(Spec("Parent"), found_by(), Spec("ReadLeaf", plain="out/j1"))
+    edit(world, "out/j1", "by hand")
+    run_night(world, 1)
+    world.specs[1].finders = {0}
+    run_night(world, 2, [cut])
+
+
+@defect("found_by goes from the parent to null and back, for a root that is found as well")
+def test_a_second_run_leaves_the_file_of_a_root_alone_that_is_found_too(folder: Path) -> None:
+    run_night(begin(Spec("Parent"), Spec("Leaf", finders={0})), 1, still=True)
+
+
+def found_by(*finders: int, **fields: Any) -> Spec:
+    return Spec("Leaf", root=False, finders=set(finders), **fields)
