@@ -16,6 +16,7 @@ from runner.batch import propose
 from runner.core.model import Asked, Lacked, Status
 from tests.incremental import (
     ASKED,
+    BAD,
     CLASSES,
     DAY,
     GONE,
@@ -37,6 +38,9 @@ SOURCES = ["src/0", "src/1", "src/2"]
 Cut = tuple[str, int]
 """Where a run is cut short: at the N-th change of a file ("files"), "before" or "after" the N-th attempt."""
 
+Stat = tuple[int, int, bytes]
+"""A file's inode, mtime and contents."""
+
 COUNTS: Counter[str] = Counter()
 """What the nights of a test saw."""
 
@@ -57,6 +61,7 @@ class Spec:
     mode: str = PLAN
     lazy: bool = False
     fragile: bool = False
+    brittle: bool = False
     fold: int = 0
     hint: str = ""
     salt: str = ""
@@ -76,20 +81,31 @@ class World:
 
     def wishes(self) -> list[Wish]:
         """The roots, with all that they find inside them, and the index files on disk."""
-        alive: dict[int, bool] = {}  # number -> whether it is there tonight (not absent)
+        alive: dict[int, str] = {}  # number -> what will become of it
+        jobs = read_jobs()
         for i, spec in enumerate(self.specs):
-            if not spec.root and not any(alive.get(p) for p in spec.finders if p < i):
-                continue
-            read = self._inputs(i, alive)
-            gone = spec.fragile and GONE in [self.texts.get(path) for path in _flat(read)]
-            maker = _maker(read.get("plain") or "")
-            alive[i] = not gone and (maker is None or alive[maker])
+            if spec.root or any(alive.get(finder) == "made" for finder in spec.finders):
+                alive[i] = self._fate(spec, self._inputs(i, alive), alive, jobs.get(f"out/j{i}"))
         made: dict[int, Wish] = {}
         for i in sorted(alive, reverse=True):
             made[i] = self._wish(i, alive, made)
         return [made[i] for i in sorted(alive) if self.specs[i].root]
 
-    def _inputs(self, i: int, alive: Mapping[int, bool]) -> dict[str, Any]:
+    def _fate(self, spec: Spec, inputs: Mapping[str, Any], alive: Mapping[int, str], job: Any) -> str:
+        read = _flat(inputs)
+        makers = [maker for path in read if (maker := _maker(path)) in alive]
+        if any(alive[maker] in ("failed", "blocked") for maker in makers):
+            if job is None or job["status"] != "done":
+                return "blocked"
+            return "absent" if None in job["result"]["outputs"].values() else "kept"
+        if (plain := _maker(inputs.get("plain") or "")) is not None and alive.get(plain) == "absent":
+            return "absent"
+        texts = [self.texts.get(path) for path in read]
+        if spec.fragile and GONE in texts:
+            return "absent"
+        return "failed" if spec.brittle and BAD in texts else "made"
+
+    def _inputs(self, i: int, alive: Mapping[int, str]) -> dict[str, Any]:
         """What it reads tonight: nothing that nobody makes."""
         spec = self.specs[i]
 
@@ -114,7 +130,7 @@ class World:
         finders = self.specs[reader].finders
         return all(f == maker or f in self.specs[maker].finders or self._known(maker, f) for f in finders)
 
-    def _wish(self, i: int, alive: Mapping[int, bool], made: Mapping[int, Wish]) -> Wish:
+    def _wish(self, i: int, alive: Mapping[int, str], made: Mapping[int, Wish]) -> Wish:
         spec = self.specs[i]
         told = json.dumps([made[c] for c in sorted(made) if i in self.specs[c].finders])
         parent = spec.task in PARENTS
@@ -130,6 +146,7 @@ class World:
             "salt": spec.salt,
             "fold": spec.fold,
             "fragile": spec.fragile,
+            "brittle": spec.brittle,
             "lazy": spec.lazy,
             **self._inputs(i, alive),
         }
@@ -243,7 +260,7 @@ def read_files() -> dict[str, str]:
     return {str(path): path.read_text() for folder in ("src", "out") for path in Path(folder).glob("*")}
 
 
-def stats(paths: Iterable[Path]) -> dict[str, tuple[int, int, bytes]]:
+def stats(paths: Iterable[Path]) -> dict[str, Stat]:
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
@@ -289,11 +306,14 @@ def run_night(world: World, number: int, crashes: Sequence[Cut] = (), *, still: 
     check(expected, night, jobs, before, strict=strict)
     COUNTS.update(nights=1, crashes=night.crashes, ran=night.ran.total(), reached=len(expected.wishes))
     COUNTS.update(expected.due.values())
+    COUNTS.update(expected.states.values())
     COUNTS.update(asked=night.asked.total(), lacked=night.lacked.total(), absent=len(expected.absent))
     jobs_after, files_after = stats(_job_files()), stats(Path().glob("out/*"))
     again = work(roots, run.replace("00Z", "01Z"), started + 1, [])
-    assert not again.ran, f"a second run in the same night ran {again.ran}"
+    failed = {read_jobs()[output]["id"] for output, state in expected.states.items() if state == "failed"}
+    assert again.ran == Counter(failed), f"a second run in the same night ran {again.ran}"
     jobs_again = stats(_job_files())
+    jobs_after, jobs_again = _done(jobs_after), _done(jobs_again)
     if still:
         assert jobs_again == jobs_after, "a second run wrote job files"
     assert _told(jobs_again) == _told(jobs_after), "a second run told jobs something else"
@@ -301,7 +321,11 @@ def run_night(world: World, number: int, crashes: Sequence[Cut] = (), *, still: 
     return expected
 
 
-def _told(files: Mapping[str, tuple[int, int, bytes]]) -> dict[str, Any]:
+def _done(files: dict[str, Stat]) -> dict[str, Stat]:
+    return {path: stat for path, stat in files.items() if "/done/" in path}
+
+
+def _told(files: Mapping[str, Stat]) -> dict[str, Any]:
     jobs = {path: json.loads(text) for path, (_, _, text) in files.items()}
     return {path: (_history(job), job["params"]) for path, job in jobs.items()}
 
@@ -320,8 +344,10 @@ def check(
         assert files.get(path) == text, f"{path} is not as it is from scratch"
     for output, wish in expected.wishes.items():
         job = jobs[output]
-        assert job["status"] == "done"
-        assert all((job["result"]["outputs"][path] is None) == (output in expected.absent) for path in outputs_of(wish))
+        state = expected.states[output]
+        assert job["status"] == state
+        for path in expected.files.keys() & outputs_of(wish):
+            assert (job["result"]["outputs"][path] is None) == (output in expected.absent)
         times = night.ran[job["id"]]
         if not strict:
             continue
@@ -329,7 +355,7 @@ def check(
             assert 1 <= times <= 1 + night.crashes, f"{job['id']} ran {times} times: {expected.due[output]}"
         else:
             assert times == 0, f"{job['id']} ran, and was not due"
-            assert _history(job) == _history(before[output])
+            assert state == "blocked" or _history(job) == _history(before[output])
     inputs = {job["id"]: job["result"]["inputs"] for job in jobs.values() if job["result"]}
     for id, starts, read in night.kept:
         assert night.ran[id] == starts or inputs[id] != read, f"{id} had succeeded in this run, and ran again"

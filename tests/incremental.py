@@ -20,6 +20,7 @@ from runner import Absent, Hint, Input, Output, Task, Unchanged, previous
 
 DAY = 86400.0
 GONE = "gone"  # in a source: who reads it, and is `fragile`, is absent
+BAD = "bad"  # and who is `brittle` fails
 PLAN, ASKED, VALUE, OUTPUT = "params", "hint", "value", "output"  # from what a parent tells its children
 
 Wish = dict[str, Any]
@@ -46,11 +47,12 @@ class Leaf(Task):
     salt: str = ""
     fold: int = 0
     fragile: bool = False
+    brittle: bool = False
     lazy: bool = False
     retries = 0
 
     def run(self) -> Any:
-        params = {name: getattr(self, name) for name in ("mode", "hint", "salt", "fold", "fragile")}
+        params = {name: getattr(self, name) for name in ("mode", "hint", "salt", "fold", "fragile", "brittle")}
         inputs = {name: _texts(getattr(self, name, None)) for name in ("plain", "maybe", "many", "index")}
         made = make(type(self), params, inputs)
         if made is None:
@@ -143,10 +145,15 @@ def _texts(paths: Any) -> list[str | None]:
 
 
 def make(cls: type[Leaf], params: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[tuple[str, str], Any] | None:
-    """The texts of the first and of every other output, and the value; None: absent. All that a task depends on."""
+    """The texts of the first and of every other output, and the value; None: absent. All that a task depends on.
+
+    Raises ValueError.
+    """
     read = [text for texts in inputs.values() for text in texts if text is not None]
     if params["fragile"] and GONE in read:
         return None
+    if params["brittle"] and BAD in read:
+        raise ValueError(BAD)
     index = inputs["index"][0] or ""
     told = {name: texts for name, texts in inputs.items() if name != "index"}
     hint = params["hint"] if getattr(cls, "weighs", False) else ""
@@ -172,6 +179,7 @@ class Expected:
     wishes: dict[str, Wish] = field(default_factory=dict)  # of all that is reached
     files: dict[str, str | None] = field(default_factory=dict)  # path -> text; None: absent
     due: dict[str, str] = field(default_factory=dict)  # why
+    states: dict[str, str] = field(default_factory=dict)  # done, failed or blocked
     absent: set[str] = field(default_factory=set)
     found: dict[str, list[str]] = field(default_factory=dict)  # the children it names, of every parent that is asked
 
@@ -203,7 +211,20 @@ def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], 
         todo.remove(output)
         wish = fresh.get(output) or remembered[output]
         night.wishes[output] = wish
-        texts = _make(wish, night, disk)
+        if any(_state(path, night, jobs) in ("failed", "blocked") for _, path in inputs_of(wish)):
+            kept = jobs.get(output, {}).get("status") == "done"  # and not looked at, nor asked
+            night.states[output] = "done" if kept else "blocked"
+            continue
+        reason = _why(wish, jobs.get(output), night, disk, now)
+        if reason:
+            night.due[output] = reason
+        try:
+            texts = _make(wish, night, disk)
+        except ValueError:
+            assert reason, "it would have failed when it was made"
+            night.states[output] = "failed"
+            continue
+        night.states[output] = "done"
         named: dict[str, Wish] = {}
         if texts is None:
             night.absent.add(output)
@@ -218,10 +239,13 @@ def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], 
             night.found[output] = sorted(named)
         assert all(number(child) > number(output) or child in night.wishes for child in named)
         todo |= named.keys() - night.wishes.keys()
-        reason = _why(wish, jobs.get(output), night, disk, now)
-        if reason:
-            night.due[output] = reason
     return night
+
+
+def _state(path: str, night: Expected, jobs: Mapping[str, Any]) -> str:
+    """Of the job that makes it."""
+    output = path.partition(".")[0]
+    return night.states.get(output) or str(jobs.get(output, {}).get("status"))
 
 
 def _text(path: str, night: Expected, disk: Mapping[str, str]) -> str | None:
@@ -239,7 +263,10 @@ def _make(wish: Wish, night: Expected, disk: Mapping[str, str]) -> tuple[str, st
             return None
         else:
             inputs[name] = [text]
-    known = {name: params.get(name, getattr(cls, name, None)) for name in ("mode", "hint", "salt", "fold", "fragile")}
+    known = {
+        name: params.get(name, getattr(cls, name, None))
+        for name in ("mode", "hint", "salt", "fold", "fragile", "brittle")
+    }
     made = make(cls, known, inputs)
     return None if made is None else made[0]
 

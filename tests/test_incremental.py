@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.flows import COUNTS, SOURCES, Cut, Spec, World, begin, edit, project, run_night, work
-from tests.incremental import ASKED, CLASSES, DAY, GONE, OUTPUT, PARENTS, PLAN, VALUE, Expected, set_version
+from tests.incremental import ASKED, BAD, CLASSES, DAY, GONE, OUTPUT, PARENTS, PLAN, VALUE, Expected, set_version
 from tests.rig import STARTED
 
 ORDER_OF_LISTS = False
@@ -19,10 +19,11 @@ ABSENT_PARENTS = False
 EARLY_READERS = False  # readers, from the start, of what is found later
 STILL_FILES = False  # a second run leaves job files alone; if off, their bytes
 ABANDONED = True  # runs that crash and are not resumed: the next night takes over
+FAILURES = False
 NEW_NAMES = False  # an up-to-date parent, asked again, names others
 
 EXAMPLES = int(os.environ.get("INCREMENTAL_EXAMPLES", "60"))
-TEXTS = ["a", "A", "b", "B", GONE, "long"]
+TEXTS = ["a", "A", "b", "B", GONE, GONE, "long"]
 
 
 # -------------------------------------------------------------------------------------------------- drawing it
@@ -53,6 +54,7 @@ def worlds(draw: st.DrawFn) -> World:
                 mode=draw(st.sampled_from([PLAN, VALUE, OUTPUT, *([ASKED] * 3 if NEW_NAMES else [])])),
                 lazy=draw(st.booleans()),
                 fragile=draw(st.booleans()) and (ABSENT_PARENTS or task not in PARENTS),
+                brittle=FAILURES and draw(st.booleans()),
                 fold=draw(st.integers(0, 2)),
             )
         )
@@ -99,7 +101,7 @@ def change(draw: Any, world: World, expected: Expected) -> None:
     match kind:
         case "edit":
             path = draw(st.sampled_from([*SOURCES, f"src/p{i}"]))
-            edit(world, path, draw(st.sampled_from(TEXTS)))
+            edit(world, path, draw(st.sampled_from(TEXTS + [BAD] * FAILURES)))
         case "touch":
             os.utime(draw(st.sampled_from(SOURCES)), (1, 1))
         case "version":
@@ -123,7 +125,8 @@ def change(draw: Any, world: World, expected: Expected) -> None:
         case "delete" | "resize" as how:
             made = sorted(path for path, text in expected.files.items() if text is not None)
             path = draw(st.sampled_from(made)) if made else ""
-            if path and os.path.exists(path):
+            safe = BAD not in world.texts.values()  # or it might not be made again
+            if path and os.path.exists(path) and safe:
                 if how == "delete":
                     os.unlink(path)
                 else:
@@ -144,7 +147,7 @@ def nights(data: st.DataObject) -> None:
     with project():
         world = data.draw(worlds())
         for path in world.texts:
-            edit(world, path, data.draw(st.sampled_from(TEXTS)))
+            edit(world, path, data.draw(st.sampled_from(TEXTS + [BAD] * FAILURES)))
         expected = run_night(world, 1, data.draw(CRASHES), still=STILL_FILES)
         for number in range(2, 2 + data.draw(st.integers(1, 3))):
             for _ in range(data.draw(st.integers(1, 4))):
