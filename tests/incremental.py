@@ -188,6 +188,10 @@ def number(output: str) -> int:
     return int(output.partition("/j")[2])
 
 
+def id_of(wish: Wish) -> str:
+    return f"{wish['task']}-{_sha(wish['params']['output'])[:16]}"
+
+
 def outputs_of(wish: Wish) -> list[str]:
     params = wish["params"]
     return [params["output"], *params.get("more", [])]
@@ -200,22 +204,22 @@ def inputs_of(wish: Wish) -> list[tuple[str, str]]:
 
 
 def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], now: float) -> Expected:
-    """`disk`: every file, path -> text. `jobs`: the job files as JSON, by first output."""
+    """`disk`: every file, path -> text. `jobs`: the job files as JSON, by id."""
     night = Expected()
     fresh = {wish["params"]["output"]: wish for wish in roots}
     remembered: dict[str, Wish] = {}
-    by_id = {job["id"]: output for output, job in jobs.items()}
     todo = set(fresh)
     while todo:
         output = min(todo, key=number)
         todo.remove(output)
         wish = fresh.get(output) or remembered[output]
         night.wishes[output] = wish
+        job = jobs.get(id_of(wish))
         if any(_state(path, night, jobs) in ("failed", "blocked") for _, path in inputs_of(wish)):
-            kept = jobs.get(output, {}).get("status") == "done"  # and not looked at, nor asked
+            kept = job is not None and job["status"] == "done"  # and not looked at, nor asked
             night.states[output] = "done" if kept else "blocked"
             continue
-        reason = _why(wish, jobs.get(output), night, disk, now)
+        reason = _why(wish, job, night, disk, now)
         if reason:
             night.due[output] = reason
         try:
@@ -229,14 +233,14 @@ def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], 
         if texts is None:
             night.absent.add(output)
             night.files |= dict.fromkeys(outputs_of(wish))
-            result = jobs.get(output, {}).get("result") or {}
-            for child in [by_id[id] for id in result.get("found", [])]:
-                named[child] = remembered[child] = _wish_of(jobs[child])
+            found = ((job and job["result"]) or {}).get("found", ())
+            for child in [_wish_of(jobs[id]) for id in found if id in jobs]:
+                named[child["params"]["output"]] = remembered[child["params"]["output"]] = child
         else:
             night.files |= dict(zip(outputs_of(wish), [texts[0], *[texts[1]] * 9], strict=False))
             named = {child["params"]["output"]: child for child in _children(wish, night, disk)}
             fresh |= named
-            night.found[output] = sorted(named)
+            night.found[output] = sorted(map(id_of, named.values()))
         assert all(number(child) > number(output) or child in night.wishes for child in named)
         todo |= named.keys() - night.wishes.keys()
     return night
@@ -245,7 +249,9 @@ def expect(roots: list[Wish], disk: Mapping[str, str], jobs: Mapping[str, Any], 
 def _state(path: str, night: Expected, jobs: Mapping[str, Any]) -> str:
     """Of the job that makes it."""
     output = path.partition(".")[0]
-    return night.states.get(output) or str(jobs.get(output, {}).get("status"))
+    if output in night.states:
+        return night.states[output]
+    return next((job["status"] for job in jobs.values() if job["params"]["output"] == output), "nowhere")
 
 
 def _text(path: str, night: Expected, disk: Mapping[str, str]) -> str | None:
