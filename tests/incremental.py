@@ -125,8 +125,16 @@ class AgedReadParent(ReadParent):
     max_age = 1.5 * DAY
 
 
+@dataclass
+class DailyLeaf(Leaf):
+    """Due in every run."""
+
+    max_age = 0
+
+
 CLASSES: dict[str, type[Leaf]] = {
-    cls.__name__: cls for cls in (Leaf, Parent, ReadLeaf, ReadParent, WeighLeaf, WeighParent, AgedLeaf, AgedReadParent)
+    cls.__name__: cls
+    for cls in (Leaf, Parent, ReadLeaf, ReadParent, WeighLeaf, WeighParent, AgedLeaf, AgedReadParent, DailyLeaf)
 }
 PARENTS = [name for name, cls in CLASSES.items() if issubclass(cls, Parent)]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.flows import COUNTS, SOURCES, Cut, Spec, World, begin, edit, project, read_jobs, run_night, work
+from tests.flows import COUNTS, SOURCES, Cut, Spec, World, begin, edit, maker_of, project, read_jobs, run_night, work
 from tests.incremental import ASKED, BAD, CLASSES, DAY, GONE, OUTPUT, PARENTS, PLAN, VALUE, Expected, id_of, set_version
 from tests.rig import STARTED
 
@@ -29,7 +29,10 @@ SAME_FILES = False  # a file that comes to a job by another field, or twice
 STILL_FILES = False  # a second run does not touch a job file, not even to put it right again
 
 EXAMPLES = int(os.environ.get("INCREMENTAL_EXAMPLES", "60"))
-FAMILIES = [["Leaf", "WeighLeaf", "AgedLeaf", "Parent", "WeighParent"], ["ReadLeaf", "ReadParent", "AgedReadParent"]]
+FAMILIES = [
+    ["Leaf", "WeighLeaf", "AgedLeaf", "DailyLeaf", "Parent", "WeighParent"],
+    ["ReadLeaf", "ReadParent", "AgedReadParent"],
+]
 TEXTS = ["a", "A", "b", "B", GONE, GONE, "long"]
 
 
@@ -48,7 +51,9 @@ def worlds(draw: st.DrawFn) -> World:
         readable = _readable(specs, root, finders)
         plain = None
         if "Read" in task:
-            plain = draw(st.sampled_from([f"src/p{i}", *readable]))
+            safe = ABSENT_PARENTS or task not in PARENTS
+            choice = [path for path in readable if safe or not _may_be_absent(specs, path)]
+            plain = draw(st.sampled_from([f"src/p{i}", *choice]))
         specs.append(
             Spec(
                 task=task,
@@ -66,6 +71,11 @@ def worlds(draw: st.DrawFn) -> World:
             )
         )
     return begin(*specs, early=EARLY_READERS)
+
+
+def _may_be_absent(specs: list[Spec], path: str | None) -> bool:
+    maker = maker_of(path or "")
+    return maker is not None and (specs[maker].fragile or _may_be_absent(specs, specs[maker].plain))
 
 
 def _readable(specs: list[Spec], root: bool, finders: set[int]) -> list[str]:
@@ -263,6 +273,14 @@ def test_a_reader_is_not_due_when_what_it_reads_was_lost_and_is_made_again(folde
 @pytest.mark.parametrize("cut", [("before", 1), ("after", 1), ("files", 21)])
 def test_after_a_crash_a_job_still_waits_for_what_will_be_found(folder: Path, cut: Cut) -> None:
     run_night(begin(Spec("Parent"), found_by(0), Spec("Leaf", maybe="out/j1")), 1, [cut])
+
+
+def test_a_job_is_judged_again_when_a_source_it_read_is_made(folder: Path) -> None:
+    world = begin(Spec("Parent"), found_by(), Spec("ReadLeaf", plain="out/j1"))
+    edit(world, "out/j1", "by hand")
+    run_night(world, 1)
+    world.specs[1].finders = {0}
+    run_night(world, 2)
 
 
 @defect("resume proposes jobs without their Needs: who has read a source is not bound to the job that makes it now")
