@@ -208,7 +208,7 @@ def work(roots: list[Wish], run: str, started: float, crashes: Sequence[Cut], *,
             _arm(rig, files, crash, night)
             rig.recover()
             if admitted:
-                known = getattr(rig, "rounds", rig.loop).known
+                known = getattr(rig, "rounds", rig.loop).known  # where it is depends on how old the checkout is
                 rig.loop.submit(known(admitted))
             else:
                 batch = propose([task_of(wish) for wish in roots], root=rig.root)

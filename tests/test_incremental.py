@@ -198,7 +198,7 @@ def nights(data: st.DataObject) -> None:
 def test_every_night_is_right_and_does_no_more_than_it_must(record_property: Any) -> None:
     COUNTS.clear()
     quiet = list(HealthCheck)
-    settings(max_examples=EXAMPLES or 200, derandomize=not EXAMPLES, deadline=None, suppress_health_check=quiet)(
+    settings(max_examples=EXAMPLES or 350, derandomize=not EXAMPLES, deadline=None, suppress_health_check=quiet)(
         nights
     )()
     record_property("struck", ", ".join(f"{count} {what}" for what, count in COUNTS.items()))
