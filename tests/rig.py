@@ -113,6 +113,7 @@ class Rig:
         modules: Sequence[str] = ("tests",),
         places: int = 4,
         run: str = RUN,
+        started: float = STARTED,
         resuming: bool = False,
         overrides: Sequence[Override] = (),
         clock: Callable[[], float] = time.time,
@@ -127,7 +128,7 @@ class Rig:
             root=str(self.root),
             state=self.store.path,
             run=run,
-            started=STARTED,
+            started=started,
             durable=durability == "power",
             devices=(self.root.stat().st_dev,),
             modules=tuple(modules),
@@ -136,7 +137,7 @@ class Rig:
         self.handed = Handed(self.store, self.catalog, self.engine)
         self.moves: list[tuple[str, str]] = []
         self.replies: list[Reply] = []
-        judge = Judge(self.catalog, run=run, started=STARTED)
+        judge = Judge(self.catalog, run=run, started=started)
         self.rounds = Rounds(self.store, self.catalog, self.engine.ledger, judge)
         self.loop = Loop(
             self.engine,

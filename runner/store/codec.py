@@ -327,7 +327,7 @@ def says_nothing_new(job: JobFile | Brief, proposal: Proposal, after: tuple[str,
     """Whether the job's wish is what the proposal says."""
     return (
         same(job.params, proposal.params)
-        and job.after == after
+        and (job.after == after or set(job.after) == set(after))
         and (job.found_by == proposal.found_by or proposal.found_by is None)  # a root may be found as well
         and job.depth == proposal.depth
         and job.task == proposal.task

@@ -124,6 +124,7 @@ class MemoryStore:
     def _wish(self, proposal: Proposal, after: tuple[str, ...], job: JobFile) -> dict[str, Any]:
         wish = {name: getattr(proposal, name) for name in _WISH} | {"after": after}
         wish["submitted"] = wish["submitted"] or job.submitted
+        wish["after"] = job.after if set(job.after) == set(after) else after
         wish["found_by"] = wish["found_by"] or job.found_by
         return wish
 
