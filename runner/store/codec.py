@@ -259,12 +259,16 @@ def new_file(proposal: Proposal, after: Sequence[str]) -> JobFile:
 
 
 def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile:
-    """The job with its newest wish: all that a proposal says. The very same object if it says nothing new."""
-    after = tuple(after)
+    """The job with its newest wish: all that a proposal says. The very same object if it says nothing new.
+
+    Whom it comes after is bound in the order in which they turned up, and that is another one each night: it says
+    nothing.
+    """
+    after = job.after if set(after) == set(job.after) else tuple(after)
     if (
         job.params == proposal.params
         and _same_types(job.params, proposal.params)
-        and job.after == after
+        and job.after is after
         and job.found_by == proposal.found_by
         and job.depth == proposal.depth
         and job.task == proposal.task

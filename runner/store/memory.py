@@ -122,6 +122,7 @@ class MemoryStore:
         self.folders[Status.PENDING][proposal.id] = job
 
     def _wish(self, proposal: Proposal, after: tuple[str, ...], job: JobFile) -> dict[str, Any]:
+        after = job.after if set(after) == set(job.after) else after
         wish = {name: getattr(proposal, name) for name in _WISH} | {"after": after}
         wish["submitted"] = wish["submitted"] or job.submitted
         return wish

@@ -244,6 +244,13 @@ def test_a_new_wish_replaces_all_that_a_proposal_says() -> None:
     assert codec.with_wish(job, proposal(), (OTHER,)).after == (OTHER,)
 
 
+def test_the_order_of_those_it_comes_after_says_nothing() -> None:
+    job = codec.new_file(proposal(), (OTHER, ID))
+    assert codec.with_wish(job, proposal(), (ID, OTHER)) is job
+    assert codec.with_wish(job, proposal(), (ID,)).after == (ID,)
+    assert codec.with_wish(job, proposal(depth=2), (ID, OTHER)).after == (OTHER, ID)
+
+
 def test_equal_is_not_the_same_json() -> None:
     job = codec.new_file(proposal(params={"a": 1}), ())
     assert type(codec.with_wish(job, proposal(params={"a": True}), ()).params["a"]) is bool
