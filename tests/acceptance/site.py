@@ -112,11 +112,13 @@ class Site:
         return [json.loads(file.read_bytes()) for file in sorted(self.project.state.glob("runs/*.json"))]
 
     def attempts(self, *outcomes: str) -> Counter[str]:
-        """Attempts of the newest run by job, as `called`; all outcomes, if none is given."""
+        """Attempts of the newest run by job, as `called`; all outcomes, if none is given. Not where absence spread."""
         found: Counter[str] = Counter()
         for status in STATUSES:
             for job in self.project.jobs(status):
                 for attempt in job["attempts"]:
+                    if attempt.get("change") == "absent" and "input" in job["params"]:
+                        continue  # its run() was not called
                     if attempt["run"] == self.run and (not outcomes or attempt["outcome"] in outcomes):
                         found[called(job)] += 1
         return found

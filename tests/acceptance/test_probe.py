@@ -183,6 +183,42 @@ def test_killed_in_either_night(
     record_property("struck", "; ".join(struck))
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("flow", FLOWS)
+def test_killed_in_a_night_of_many_changes(
+    turn: int,
+    flow: str,
+    new_project: Callable[..., Project],
+    seed: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A page is absent, one is not named any more, one is new, one is back, one has another text: as undisturbed."""
+    site, twin = (Site(new_project(name), flow, PAGES) for name in ("disturbed", "twin"))
+    for each in (site, twin):
+        each.tonight()
+        each.page("01", None)
+        each.tonight()
+        each.page("01", "text 01\n")
+        each.page("05", None)
+        each.page("09", "text other\n")
+        each.page("20", "text new\n")
+        each.name(*(f"{number:02}" for number in range(PAGES + 1) if number != 14))
+    twin.tonight()
+    site.project.variables.update(WORK_RETRIES="1000", WORK_SECONDS="0.03")
+    site.falls()
+    record_property("struck", disturbed(site, twin.ran(), seed, KINDS))
+    mine, its = site.changes(), twin.changes()
+    assert (mine["jobs"], mine["tasks"]) == (its["jobs"], its["tasks"])
+    assert Counter(job["change"] for job in mine["jobs"]) == {"new": 4, "changed": 3, "absent": 2, "gone": 2}
+    assert site.record()["gone"] == twin.record()["gone"]
+    assert site.read("all.txt") == twin.read("all.txt")
+    assert site.project.runner("check", "--verify").code == 0
+    before = site.traces()
+    site.again()
+    assert (site.started, site.changed(), site.traces()) == ([], {}, before)
+
+
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_killed_with_nothing_to_do(site: Site, seed: int, record_property: Callable[[str, object], None]) -> None:
     """The second run of a night, killed at random moments and resumed: nothing is begun, and nothing rewritten."""
