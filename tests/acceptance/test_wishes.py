@@ -138,16 +138,17 @@ def test_invalidate_downstream(site: Site) -> None:
 def test_invalidate_beside_a_live_runner(site: Site, wait: bool) -> None:
     """What this run has found up to date already is made anew by it."""
     site.tonight()
-    id, before = site.id("Parse", "01"), outputs(site)
+    id, before = site.id("Parse", "00"), outputs(site)
     process = live(site)
+    processes.wait_until("its page is fetched, and another", lambda: len(site.lines("end")) == 2)
     flags = ("--wait",) if wait else ()
     said = site.project.runner("invalidate", *flags, id)
     assert said.code == 0, said.err
     if wait:
         assert site.project.names("inbox") == set()
     ended(site, process)
-    assert site.ran() == [*FETCHES, "Parse-01"]
-    assert "Parse-01" not in site.lines("previous")
+    assert site.ran() == [*FETCHES, "Parse-00"]
+    assert "Parse-00" not in site.lines("previous")
     assert outputs(site) == before
     site.again()
     assert site.ran() == []
