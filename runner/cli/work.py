@@ -64,17 +64,17 @@ def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _finish(summary: Summary, quiet: bool) -> int:
+def _finish(summary: Summary, quiet: bool, *, named: bool) -> int:
     if not quiet:
         counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
         click.echo(f"run {summary.run}: {counts} in {summary.seconds:.1f} s", err=True)
-    for line in _next(summary):
+    for line in _next(summary, named):
         click.echo(line, err=True)
     return summary.exit_code
 
 
-def _next(summary: Summary) -> Iterator[str]:
-    """What to type next, if anything."""
+def _next(summary: Summary, named: bool) -> Iterator[str]:
+    """What to type next, if anything. `named`: a TARGET would have been out of place, or there was one."""
     if summary.quarantined:
         files = "a file" if summary.quarantined == 1 else f"{summary.quarantined} files"
         yield f"{files} went to quarantine/; why: `cat {summary.state}/quarantine/*.reason.txt`"
@@ -83,7 +83,7 @@ def _next(summary: Summary) -> Iterator[str]:
     elif summary.counts.get("failed") or summary.counts.get("blocked"):
         yield f"some jobs did not succeed. Why: `{_RUNNER} list --status failed`"
         yield f"To try them again: `{_RUNNER} retry --failed`, then `{_RUNNER} resume`"
-    if not summary.counts and summary.target is None:
+    if not (named or summary.counts):
         yield f"no TARGET was named: `{_RUNNER} run module:flow`, or `target` under [tool.runner] in pyproject.toml"
 
 
@@ -128,7 +128,7 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry
         return
     target, pairs = target_of(target, arguments)
     summary = api.run_target(target, pairs, **flags_of(project, flags), **wanted_of(flags))
-    click.get_current_context().exit(_finish(summary, flags["quiet"]))
+    click.get_current_context().exit(_finish(summary, flags["quiet"], named=summary.target is not None))
 
 
 def target_of(target: str | None, arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
@@ -154,4 +154,4 @@ def resume(project: Project, /, **flags: Any) -> None:
     if summary is None:
         click.echo("nothing to resume", err=True)
         return
-    click.get_current_context().exit(_finish(summary, flags["quiet"]))
+    click.get_current_context().exit(_finish(summary, flags["quiet"], named=True))

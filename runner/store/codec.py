@@ -324,12 +324,14 @@ def with_wish(job: JobFile, proposal: Proposal, after: Sequence[str]) -> JobFile
 
 
 def says_nothing_new(job: JobFile | Brief, proposal: Proposal, after: tuple[str, ...]) -> bool:
-    """Whether the job's wish is what the proposal says."""
+    """Whether the job's wish is what the proposal says.
+
+    Who of several finders comes first, and so how deep the job lies, is chance, and so is the order of `after`.
+    """
     return (
         same(job.params, proposal.params)
         and (job.after == after or set(job.after) == set(after))
-        and (job.found_by == proposal.found_by or proposal.found_by is None)  # a root may be found as well
-        and job.depth == proposal.depth
+        and (job.found_by is not None or proposal.found_by is None)
         and job.task == proposal.task
         and job.submitted >= proposal.submitted
     )

@@ -124,7 +124,10 @@ class MemoryStore:
     def _wish(self, proposal: Proposal, after: tuple[str, ...], job: JobFile) -> dict[str, Any]:
         wish = {name: getattr(proposal, name) for name in _WISH} | {"after": after}
         wish["submitted"] = wish["submitted"] or job.submitted
-        wish["after"] = job.after if set(job.after) == set(after) else after
+        told = [name for name in ("task", "params", "submitted") if codec.same(wish[name], getattr(job, name))]
+        unchanged = len(told) == 3 and set(job.after) == set(after)
+        if unchanged and (job.found_by is not None or proposal.found_by is None):
+            return {}
         wish["found_by"] = wish["found_by"] or job.found_by
         return wish
 

@@ -93,12 +93,18 @@ def resolve(store: FolderStore, text: str) -> tuple[str, Status | None]:
     if in_inbox(store, text):
         return text, None
     known: dict[str, Status | None] = dict(store.scan())
-    for name in names(store, INBOX):
+    handed = names(store, INBOX)
+    for name in handed:
         id = name.removesuffix(".json")
         if id != name and codec.is_id(id):
             known.setdefault(id, None)
     found = sorted(id for id in known if id.startswith(text)) if text else []
     if not found:
+        for id in (name.removesuffix(".json").rpartition(".")[2] for name in handed):
+            if text and codec.is_id(id) and id.startswith(text):  # as `submit` has just told it
+                raise UsageError(
+                    f"{id} lies in {INBOX}/, to be taken up by a live runner, or else by `run` or `resume`"
+                )
         raise UsageError(f"no job's id begins with {text!r}: `python -m runner list` shows them all")
     if len(found) > 1:
         shown = [f"  {id}  {known[id] or INBOX}" for id in found[:_CANDIDATES]]

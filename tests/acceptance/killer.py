@@ -36,12 +36,14 @@ class Killer:
     step: int = 10  # at most so many more jobs are done between two kills
     while_dead: Callable[[], None] = lambda: None  # called after a death, before the resume
     patience: float = 60.0  # seconds for anything that must happen
+    progress: Callable[[], int] | None = None  # how much is done; None: the number of files in done/
     struck: Counter[str] = field(default_factory=Counter)
     interrupted: set[str] = field(default_factory=set)  # ids in running/ when a scheduler died
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.deck: list[Kind] = []
+        self.earlier = self.project.names("runs")
         print(f"killer's seed: {self.seed}")
 
     def run(self, wanted: int) -> str:
@@ -62,8 +64,8 @@ class Killer:
         return f"{self.struck.total()} kills ({kinds}), {deaths} resumes, seed {self.seed}"
 
     def start(self) -> subprocess.Popen[bytes]:
-        """`resume`; or the first command, as long as no run is on record that could be resumed."""
-        recorded = any(name.endswith(".json") for name in self.project.names("runs"))
+        """`resume`; or the first command, as long as its run is not on record, and so cannot be resumed."""
+        recorded = any(name.endswith(".json") for name in self.project.names("runs") - self.earlier)
         return self.project.start(*(("resume",) if recorded else self.first))
 
     def again(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
@@ -89,14 +91,17 @@ class Killer:
         deadline = time.monotonic() + self.patience
         by_time = self.random.random() < 0.25
         due = time.monotonic() + (self.random.uniform(0.02, 1.0) if by_time else self.patience)
-        goal = self.project.count("done") + (2 * self.step if by_time else self.random.randint(1, self.step))
-        while time.monotonic() < due and self.project.count("done") < goal:
+        goal = self.done() + (2 * self.step if by_time else self.random.randint(1, self.step))
+        while time.monotonic() < due and self.done() < goal:
             if process.poll() is not None:
                 return False
             time.sleep(0.002)
         assert time.monotonic() < deadline, f"no progress (seed {self.seed}): {self.project.said()[-2000:]}"
         time.sleep(self.random.uniform(0, 0.01))
         return process.poll() is None
+
+    def done(self) -> int:
+        return self.project.count("done") if self.progress is None else self.progress()
 
     def strike(self, process: subprocess.Popen[bytes]) -> bool:
         """One kill. True if the scheduler is dead of it, and all looks were had."""

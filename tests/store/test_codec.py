@@ -237,11 +237,24 @@ def proposal(**changes: object) -> Proposal:
 def test_a_new_wish_replaces_all_that_a_proposal_says() -> None:
     job = msgspec.structs.replace(codec.new_file(proposal(), ()), attempts=[{"outcome": "done"}], result={"value": 1})
     assert codec.with_wish(job, proposal(), ()) is job
-    for changes in ({"params": {"a": 2}}, {"found_by": ID}, {"depth": 2}, {"task": "u"}, {"submitted": True}):
+    for changes in ({"params": {"a": 2}, "found_by": ID, "depth": 2}, {"task": "u"}, {"submitted": True}):
         wished = codec.with_wish(job, proposal(**changes), ())
         assert {name: getattr(wished, name) for name in changes} == changes
         assert (wished.attempts, wished.result) == (job.attempts, job.result)
     assert codec.with_wish(job, proposal(), (OTHER,)).after == (OTHER,)
+
+
+def test_who_of_several_finders_comes_first_says_nothing() -> None:
+    job = codec.new_file(proposal(), ())
+    assert codec.with_wish(job, proposal(found_by=ID, depth=3), ()) is job
+    root = codec.new_file(proposal(found_by=None), ())
+    assert codec.with_wish(root, proposal(), ()).found_by == OTHER
+
+
+def test_the_order_of_those_it_comes_after_says_nothing() -> None:
+    job = codec.new_file(proposal(), (OTHER, ID))
+    assert codec.with_wish(job, proposal(), (ID, OTHER)) is job
+    assert codec.with_wish(job, proposal(), (ID,)).after == (ID,)
 
 
 def test_who_found_a_job_stays_known_when_it_is_a_root_as_well() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from runner.errors import UsageError
+from runner.store.inbox import hand_in
 from runner.views.reading import places, resolve
 from runner.views.show import LOG_LINES, Shown, show
 from tests.views.state import RUN, Built, id_of
@@ -37,6 +38,18 @@ def test_nobody(built: Built, text: str) -> None:
     built.put("done", "a")
     with pytest.raises(UsageError, match=r"runner list"):
         shown(built, text)
+
+
+def test_one_that_was_handed_in_and_not_taken_up_yet(built: Built) -> None:
+    id = id_of("a")
+    job = {"id": id, "task": "jobs.pages:Fetch", "params": {"output": "a"}}
+    with built.store() as store:
+        hand_in(store, [job])
+    for text in (id, id[:-1]):
+        with pytest.raises(UsageError, match=f"{id} lies in inbox/"):
+            shown(built, text)
+    with pytest.raises(UsageError, match=r"runner list"):
+        shown(built, "")
 
 
 def test_an_ambiguous_prefix_lists_the_candidates(built: Built) -> None:
