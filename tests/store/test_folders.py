@@ -206,7 +206,7 @@ def test_a_staged_file_with_other_upstream_jobs_keeps_its_history(store: FolderS
 def test_a_new_job_that_a_worker_waits_for_takes_one_rename(tmp_path: Path) -> None:
     files = CountingFiles()
     with open_store(tmp_path, files=files) as store:
-        commands = [create(1), create(2), claim(1), create(3), rewish(3, Status.PENDING, depth=1), claim(3)]
+        commands = [create(1), create(2), claim(1), create(3), rewish(3, Status.PENDING, task="tasks:Other"), claim(3)]
         counts = files.during(lambda: store.carry_out(commands))
         assert store.scan() == {
             job_id(1): Status.RUNNING,
