@@ -7,9 +7,7 @@ Time goes by at once when there is nothing else to do.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
 
 from runner.batch import propose
 from runner.catalog import Catalog
@@ -19,7 +17,7 @@ from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import decode, input_paths
 from runner.workers.port import Order, Outcome, Reply
-from runner.workers.record import record_of
+from runner.workers.record import dropped, record_of
 
 _PLACES = 1000
 _STEP = 3600.0  # seconds
@@ -107,10 +105,9 @@ class Foreteller:
             record = record_of(job)
             task = decode(kind.cls, job.params, self._catalog.root)
             object.__setattr__(task, "value", record.value if record else None)
-            with redirect_stdout(sys.stderr):
-                found = task.downstream_tasks() if kind.asks else ()
-                children = propose(found, root=self._catalog.root, finder=job.id, depth=job.depth + 1)
+            named = task.downstream_tasks() if kind.asks else ()
+            children = propose(named, root=self._catalog.root, finder=job.id, depth=job.depth + 1)
         except Exception as error:  # of the user's own code, too: a run would do the job again
             return Asked(id=job.id, children=[], error=f"{type(error).__name__}: {error}")
-        self.children[job.id] = tuple(child.id for child in children)
-        return Asked(id=job.id, children=children)
+        found = self.children[job.id] = tuple(child.id for child in children)
+        return Asked(id=job.id, children=children, found=found, dropped=dropped(record, self._paper.run, found))
