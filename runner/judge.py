@@ -73,7 +73,7 @@ class Judge:
         return self.compare(job)
 
     def compare(self, job: JobFile, assumed: Collection[str] = ()) -> Iterator[Difference]:
-        """The same. `assumed`: inputs that are taken to be there, as they were recorded if they were."""
+        """The same. `assumed`: inputs that are taken to be as they were recorded, there or not."""
         record = record_of(job)
         if record is None:
             yield Difference(part="record", says="it has no record of a success")
@@ -130,7 +130,8 @@ class Judge:
         inputs = {}
         for _, path in input_paths(task, self._root) if kind.inputs else ():
             if path in assumed:
-                inputs[path] = record.inputs.get(path) or ""
+                if path in record.inputs:
+                    inputs[path] = record.inputs[path] or ""
                 continue
             full = os.path.join(self._root, path)
             try:

@@ -2,7 +2,7 @@
 
 Theory of operation. The run itself is played: the same engine and the same loop, over a store on paper (`paper.py`) and
 with workers that only say that they ran (`foreteller.py`). So whatever decides about a job in a run decides here.
-What a job that runs will make is not known, and so the files that are made anew are taken to be as they were:
+What a job that runs will make is not known, and so the files that are made anew are taken to be as they were, there or not:
 
 - *will*: due by what is known now, and certain to be come to: a root, handed in, unfinished, or named by a parent that
   is up to date itself and certain. (As long as nothing fails that it comes after.)
@@ -117,14 +117,16 @@ class _Forejudge(Judge):
 
     def _note_lacking(self, job: JobFile) -> None:
         record = record_of(job)
+        if record is None:
+            return
         with suppress(RunnerError, TypeError):
-            for field in self._catalog.kind(job.task).inputs if record is not None else ():
+            for field in self._catalog.kind(job.task).inputs:
                 for path in paths_in(job.params.get(field.name)):
-                    if path not in record.inputs:
+                    if path not in record.inputs and path not in self.foreteller.makes:
                         self.lacking[job.id] = path
 
     def differences(self, job: JobFile) -> Iterator[Difference]:
-        for found in self.compare(job, assumed=self.foreteller.there):
+        for found in self.compare(job, assumed=self.foreteller.makes):
             self.whys.setdefault(job.id, found)
             yield found
 

@@ -24,8 +24,8 @@ _STEP = 3600.0  # seconds
 
 
 class Foreteller:
-    """`ran`: the jobs that a run would start, in order, as they are now. `makes`: what they make, and who; `there`: of
-    these, what is not recorded absent now. `children`: whom a parent found, or names when it is `asked`.
+    """`ran`: the jobs that a run would start, in order, as they are now. `makes`: what they make, and who.
+    `children`: whom a parent found, or names when it is `asked`.
     """
 
     def __init__(self, paper: Paper, catalog: Catalog, known: Callable[[Iterable[str]], list[Proposal]], now: float):
@@ -36,7 +36,6 @@ class Foreteller:
         self.now = now
         self.ran: dict[str, JobFile] = {}
         self.makes: dict[str, str] = {}
-        self.there: set[str] = set()
         self.children: dict[str, tuple[str, ...]] = {}
         self.asked: set[str] = set()
 
@@ -73,10 +72,7 @@ class Foreteller:
     def _run(self, job: JobFile) -> Finished:
         self.ran[job.id] = job
         record = record_of(job)
-        for path in self._catalog.outputs(job):
-            self.makes[path] = job.id
-            if record is None or record.outputs.get(path) is not None:
-                self.there.add(path)
+        self.makes.update(dict.fromkeys(self._catalog.outputs(job), job.id))
         found = record.found if record is not None else ()
         self.children[job.id] = found
         children = self._known(found)
