@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.ask import Ask
+from runner.cli import cli
+from runner.cli.pages import print_plan
+from runner.cli.paper import paper
 from runner.core.model import Status
-from runner.plan import How, Plan, plan
+from runner.errors import RunnerError
+from runner.plan import How, Plan, PlannedJob, plan
 from runner.store import inbox
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
@@ -64,9 +71,7 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
 
 def jobs_of(store: FolderStore) -> dict[str, tuple[Status, JobFile]]:
     return {
-        id: (status, store.read(id, status))
-        for id, status in store.scan().items()
-        if status is not Status.QUARANTINE
+        id: (status, store.read(id, status)) for id, status in store.scan().items() if status is not Status.QUARANTINE
     }
 
 
@@ -82,7 +87,7 @@ class Nights:
     def __init__(self, root: Path, chance: random.Random) -> None:
         self.root = root
         self.chance = chance
-        self.versions = Counter({cls: 1 for cls in CLASSES})
+        self.versions = Counter(dict.fromkeys(CLASSES, 1))
         self.handed = set[str]()
         self.sure = Counter[str]()  # how often what was checked
         (root / "notes.txt").write_text("notes")
@@ -96,9 +101,23 @@ class Nights:
         for _ in range(self.chance.randint(0, 3)):
             self.chance.choice(
                 [
-                    self._bump, self._select, self._hint, self._due, self._edit, self._delete, self._break, self._text,
-                    self._remove, self._relink, self._reroot, self._filter, self._hand_in, self._retry, self._command,
-                    self._stumble, self._remerge,
+                    self._bump,
+                    self._select,
+                    self._hint,
+                    self._due,
+                    self._edit,
+                    self._delete,
+                    self._break,
+                    self._text,
+                    self._remove,
+                    self._relink,
+                    self._reroot,
+                    self._filter,
+                    self._hand_in,
+                    self._retry,
+                    self._command,
+                    self._stumble,
+                    self._remerge,
                 ]
             )()
 
@@ -197,9 +216,11 @@ class Nights:
             self.count(taken if resumed else taken | handed, resumed=resumed)
         self.handed.clear()
 
-    def compare(self, said: Plan, after: dict[str, tuple[Status, JobFile]], why: dict[str, str], *, whole: bool) -> None:
+    def compare(
+        self, said: Plan, after: dict[str, tuple[Status, JobFile]], why: dict[str, str], *, whole: bool
+    ) -> None:
         will, expected, may = ({job.id: job for job in jobs} for jobs in (said.will, said.expected, said.may))
-        assert not (will.keys() & expected.keys() or will.keys() & may.keys() or expected.keys() & may.keys())
+        assert len({*will, *expected, *may}) == len(will) + len(expected) + len(may)
         ran = Here.ran
         where = f"{said}\nran {ran}\nwhy {why}"
         for id in will.keys() - ran.keys() if whole else ():
@@ -211,7 +232,8 @@ class Nights:
             if job is not None:
                 self.sure[job.part] += 1
                 also = job.part in ("input", "due", "force") and why.get(id, "").startswith(("input", "its inputs"))
-                also |= id in expected and job.part == "parameter"  # its finder says which
+                if id in expected:  # its finder says with which parameters
+                    also |= job.part == "parameter" or why.get(id, "").startswith("parameter")
                 assert also or why.get(id, job.why) == job.why, f"{id}: {why[id]}, and not {job.why}\n{where}"
                 assert id in why or job.part in BEFORE, where
             elif id in may:
@@ -221,8 +243,7 @@ class Nights:
 
     def hindered(self, id: str, after: dict[str, tuple[Status, JobFile]]) -> bool:
         """Whether somebody it comes after failed, or somebody did on the way to whom it comes after."""
-        status, job = after[id]
-        seen, queue = {id}, list(job.after)
+        seen, queue = {id}, list(after[id][1].after)
         for other in queue:
             if other in seen:
                 continue
@@ -250,7 +271,7 @@ class Nights:
         with FolderStore("state", create=False) as store:
             run, after = newest(store), jobs_of(store)
             told = changes(store)
-        reached = self.reached({*run.roots, *others}, after)
+        reached = self.reached({*run.roots, *others}, after) - set(run.gone)
         counts: dict[str, Counter[str]] = {}
         for id in reached:
             status, job = after[id]
@@ -265,7 +286,6 @@ class Nights:
         for id in run.gone:
             counts.setdefault(id.rpartition("-")[0], Counter())["gone"] += 1
         assert {k: dict(v) for k, v in counts.items()} == run.changes, f"{counts}\n{run}\n{reached}"
-        assert reached.isdisjoint(run.gone), f"{reached} {run}"
         if not resumed:
             whole = {name: {kind: kinds.get(kind, 0) for kind in KINDS} for name, kinds in counts.items()}
             assert told.tasks == whole, f"{told}\n{run}"
@@ -288,7 +308,9 @@ class Nights:
         return {id for id in found if after[id][0] is not Status.CANCELLED}
 
 
-@settings(max_examples=int(os.environ.get("PLAN_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("PLAN_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 5))
 def test_a_run_does_what_was_foretold(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int) -> None:
     root = tmp_path_factory.mktemp("project")
@@ -301,3 +323,137 @@ def test_a_run_does_what_was_foretold(tmp_path_factory: pytest.TempPathFactory, 
         if number:
             nights.change()
         nights.live()
+
+
+# ------------------------------------------------------------------------------------------------ on the command line
+
+
+def project_of(text: str) -> None:
+    """A project whose jobs are this text, in a module of its own name: modules of other tests stay imported."""
+    global MODULE
+    MODULE = f"planned{next(_serial)}"
+    Path("pyproject.toml").write_text(f'[tool.runner]\nmodules = ["{MODULE}"]\n')
+    Path(f"{MODULE}.py").write_text(HEAD + text)
+
+
+HEAD = """
+from dataclasses import dataclass
+from pathlib import Path
+from runner import Input, Output, Task
+
+print("imported")
+
+@dataclass
+class Make(Task):
+    name: str
+    output: Output
+    source: Input | None = None
+    version = 1
+    def run(self):
+        self.output.write_text(self.name)
+
+@dataclass
+class Find(Task):
+    output: Output
+    def run(self):
+        self.output.write_text("x")
+    def downstream_tasks(self):
+        print("downstream_tasks() is asked")
+        if Path("stumble").exists():
+            raise LookupError("no list")
+        return [Make(str(n), Path(f"{n}.txt")) for n in range(3)]
+
+def flow():
+    print("the flow is asked")
+    return [Find(Path("found"))]
+
+def conflict():
+    return [Make("a", Path("x")), Find(Path("x"))]
+
+def cycle():
+    return [Make("a", Path("x"), Path("y")), Make("b", Path("y"), Path("x"))]
+"""
+_serial = itertools.count()
+MODULE = ""
+
+
+def call(*words: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(cli, list(words))
+    assert isinstance(result.exception, SystemExit | RunnerError | None), result.exception
+    assert getattr(result.exception, "exit_code", result.exit_code) == code, (result.output, result.exception)
+    return result
+
+
+def test_before_the_first_run_nothing_is_made_and_what_tasks_print_is_no_data(project: Path) -> None:
+    project_of("")
+    before = snapshot(project)
+    found = json.loads(call("plan", f"{MODULE}:flow", "--json").stdout)
+    assert [job["why"] for job in found["will"]] == ["new"]
+    assert snapshot(project) == before, "no state folder, and no __pycache__"
+
+
+@pytest.mark.parametrize("target", ["nowhere:flow", "{}:nothing", "{}:conflict", "{}:cycle"])
+def test_what_a_run_would_refuse_is_refused(project: Path, target: str) -> None:
+    project_of("")
+    before = snapshot(project)
+    planned = call("plan", target.format(MODULE), code=2)
+    assert snapshot(project) == before
+    ran = call("run", target.format(MODULE), "--workers", "1", code=2)
+    assert str(planned.exception) == str(ran.exception)
+
+
+def test_the_whole_of_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project_of("")
+    flow = f"{MODULE}:flow"
+    call("run", flow, "--workers", "1", "--durability", "process")
+    assert "up to date: 1 Find, 3 Make" in call("plan", flow).stdout
+    module = sys.modules[MODULE]
+    bump(module.Make, 2)
+    with FolderStore("state", create=False, root=project) as store, store.lock():
+        before = snapshot(project)
+        out = call("plan", flow).stdout
+        assert snapshot(project) == before
+    assert out == (f"plan of {flow}\n\nwill run: 3\n  3 Make: version 1 -> 2\n\nup to date: 1 Find\n")
+    assert call("run", flow, "--dry-run").stdout == out
+    found = json.loads(call("plan", flow, "--json").stdout)
+    assert found.keys() == {"schema", "target", "will", "expected", "may", "fails", "up_to_date", "gone"}
+    assert found["will"][0] == {
+        "id": id_of(module.Make("0", Path("0.txt"))),
+        "task": "Make",
+        "part": "version",
+        "why": "version 1 -> 2",
+        "output": "0.txt",
+    }
+    Path("stumble").touch()
+    assert ": LookupError: no list\n" in call("plan", flow).stdout, "the run does it again"
+
+
+def test_an_adopted_output(project: Path) -> None:
+    project_of("")
+    Path("a.txt").write_text("there")
+    words = (f"{MODULE}:Make", "name=a", "output=a.txt")
+    assert ": new\n" in call("plan", *words).stdout
+    assert ": its outputs are there, and are taken over\n" in call("plan", *words, "--adopt").stdout
+
+
+def planned(count: int, why: Callable[[int], str], part: str = "parameter") -> list[PlannedJob]:
+    return [PlannedJob(id=f"Parse-{n:016x}", task="Parse", part=part, why=why(n)) for n in range(count)]
+
+
+def test_jobs_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing: Any = {"target": "m:f", "expected": [], "may": [], "fails": [], "up_to_date": {}, "gone": []}
+    will = [*planned(1204, lambda n: "version 2 -> 3", "version"), *planned(9, lambda n: f"parameter x: 0 -> {n}")]
+    with paper() as out:
+        print_plan(out, Plan(**nothing | {"will": will, "fails": planned(1, lambda n: "nobody makes it", "fails")}))
+    assert capsys.readouterr().out.splitlines() == [
+        "plan of m:f",
+        "",
+        "will run: 1,213",
+        "  1,204 Parse: version 2 -> 3",
+        "  9 Parse: other parameters (such as: parameter x: 0 -> 0)",
+        "",
+        "will fail: 1",
+        "  Parse-0000000000000000: nobody makes it",
+        "",
+        "up to date: nothing",
+    ]

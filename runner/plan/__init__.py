@@ -2,15 +2,16 @@
 
 Theory of operation. The run itself is played: the same engine and the same loop, over a store on paper (`paper.py`) and
 with workers that only say that they ran (`foreteller.py`). So whatever decides about a job in a run decides here.
-What a job that runs will make is not known, and so the files that are made anew are taken to be as they were, there or not:
+What a job that runs will make is not known, and so the files that are made anew are taken to be as they were recorded,
+there or not:
 
 - *will*: due by what is known now, and certain to be come to: a root, handed in, unfinished, or named by a parent that
   is up to date itself and certain. (As long as nothing fails that it comes after.)
 - *expected*: due by what is known now, if the parent that found it last time, and will run, finds it again.
-- *may*: up to date by what is known now; it reads what will be made anew, or its parent will run and may ask for
-  something else.
+- *may*: up to date by what is known now, and it reads what will be made anew, or its parent will run and may ask for
+  something else; or it lacks what somebody may make whom a job that runs finds.
 
-Whom nobody has ever found cannot be foretold.
+Whom nobody found last time cannot be foretold.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ from runner.store.recovery import is_finished
 from runner.store.runs import RunFile, Runs
 from runner.task import decode, input_paths, paths_in
 from runner.views.reading import read_job
-from runner.workers.record import record_of
 from runner.workers.port import Reply
+from runner.workers.record import record_of
 from runner.workers.staging import is_file
 
 _RUN = "99991231T235959Z"  # later than all that were
@@ -150,7 +151,6 @@ def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: 
     runs = Runs(store)
     catalog = Catalog(modules, root)
     recovered = _look(store, catalog)
-    roots = roots_of(ask, modules, root)
     now = time.time()
     engine = Engine(overrides=_NO_BOUND)
     paper = Paper(store, _RUN)
@@ -159,11 +159,10 @@ def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: 
     foreteller = judge.foreteller = Foreteller(paper, catalog, rounds.known, now)
     intake = Foreseen(store, catalog, engine, paper)
     loop = Loop(engine, paper, foreteller, catalog, rounds, intake, [judge], clock=lambda: foreteller.now)
-    asked_for = [proposal.id for proposal in roots]
-    record = RunFile(
-        id=_RUN, start=codec.stamp(now), target=ask.target, arguments=dict(ask.arguments), roots=asked_for
-    )
     try:
+        roots = roots_of(ask, modules, root)
+        asked_for = [proposal.id for proposal in roots]
+        record = RunFile(id=_RUN, start=codec.stamp(now), target=ask.target, arguments=ask.arguments, roots=asked_for)
         loop.do(recovered)
         loop.submit(roots, dropped=runs.dropped(record))
         loop.run()

@@ -107,7 +107,7 @@ class Inbox:
         return found
 
     def stage(self, entry: Entry, proposal: Proposal) -> str | None:
-        """Write the job with its history to tmp/, for `Create` (as the proposal's `staged`); None: it has no history."""
+        """Write the job with its history to tmp/, for `Create` (as `staged` of the proposal); None: it has none."""
         job = self.with_history(entry, proposal)
         return None if job is None else self._shelf.write_job(job)
 

@@ -98,7 +98,9 @@ class Explainer:
         try:
             found = read_job(self._store, id, status)
         except BadJobFile as error:
-            because = ["the next run puts it into quarantine/, and so does `check --repair`; found again, it is made anew"]
+            because = [
+                "the next run puts it into quarantine/, and so does `check --repair`; found again, it is made anew"
+            ]
             return Explained(id=id, status=status, verdict=f"its file is damaged: {error}", because=because)
         if found is None:
             return Explained(id=id, status=status, verdict="was moved while it was looked at: ask again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ LATER = "20261123T020000Z"
 
 
 @pytest.fixture(autouse=True)
-def project(built: Built, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(built: Built, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(built.root)
     monkeypatch.delenv("RUNNER_STATE", raising=False)
-    yield built.root
+    return built.root
 
 
 def look(built: Built, run: str | None = None) -> Changes:
@@ -48,7 +47,10 @@ def site(built: Built) -> dict[str, str]:
     return ids
 
 
-NUMBERS = {"Fetch": {"new": 1, "changed": 1, "unchanged": 2, "absent": 1, "gone": 1}, "Parse": {"failed": 1, "blocked": 3}}
+NUMBERS = {
+    "Fetch": {"new": 1, "changed": 1, "unchanged": 2, "absent": 1, "gone": 1},
+    "Parse": {"failed": 1, "blocked": 3},
+}
 
 
 def test_a_run_that_has_ended_is_told_by_its_record(built: Built) -> None:

@@ -233,7 +233,9 @@ def test_all_done_waits_for_no_one_that_failed(built: Built) -> None:
 
 def test_will_be_tried_again(built: Built) -> None:
     error = {"type": "ValueError", "message": "first line\nno page", "traceback": ""}
-    attempts = [{"run": "20261122T020000Z", "started": codec.stamp(0), "seconds": 1.0, "outcome": "failed", "error": error}]
+    attempts = [
+        {"run": "20261122T020000Z", "started": codec.stamp(0), "seconds": 1.0, "outcome": "failed", "error": error}
+    ]
     put(built, "pending", A, not_before=codec.stamp(time.time() + 500), attempts=attempts)
     found = explained(A)
     assert re.fullmatch(r"will be tried again in 8 min, at \S+ \S+ UTC: ValueError: no page", found.verdict)
@@ -343,8 +345,18 @@ def test_the_document(project: Path) -> None:
     result = CliRunner().invoke(cli, ["explain", id_of(A), "--json"])
     document = json.loads(result.stdout)
     assert document.keys() == {
-        "schema", "id", "status", "verdict", "because", "differences", "same", "waits_for", "chain", "limits",
-        "not_before", "last_reason",
+        "schema",
+        "id",
+        "status",
+        "verdict",
+        "because",
+        "differences",
+        "same",
+        "waits_for",
+        "chain",
+        "limits",
+        "not_before",
+        "last_reason",
     }
     assert document["differences"] == [{"part": "version", "name": "", "old": 1, "new": 2, "says": "version 1 -> 2"}]
     with FolderStore("state", create=False) as store:
