@@ -320,7 +320,7 @@ class _Sorted:
         """What it lacks, or does without, that may be made by somebody who is found for the first time, or again."""
         ledger = self._engine.ledger
         if self._fails(node):
-            return self._failing(node.id).why + ", so far"
+            return self._failing(node.id).why + "; it fails, unless somebody is found who makes it"
         if node.id in self._lacking:
             return f"input {self._lacking[node.id]} is not there, so far"
         for id in node.after:

@@ -106,4 +106,9 @@ class Foreteller:
         except Exception as error:  # of the user's own code, too: a run would do the job again
             return Asked(id=job.id, children=[], error=f"{type(error).__name__}: {error}")
         found = self.children[job.id] = tuple(child.id for child in children)
-        return Asked(id=job.id, children=children, found=found, dropped=dropped(record, self._paper.run, found))
+        return Asked(
+            id=job.id,
+            children=children,
+            found=None if record and record.found == found else found,
+            dropped=dropped(record, self._paper.run, found),
+        )

@@ -117,7 +117,10 @@ class Explainer:
             case Status.FAILED:
                 tries = sum(a["outcome"] != "later" for a in job.attempts[job.retries_from :])
                 verdict = f"failed after {tries} attempt{'s' if tries != 1 else ''}: {_last_line(job)}"
-                return self._said(job, status, verdict, "a new run that reaches it tries it again; so does `retry`")
+                again = f"a new run that reaches it tries it again, and so does `retry {job.id}`"
+                return self._said(
+                    job, status, verdict, again, f"`show {job.id}` has its traceback and the end of its log"
+                )
             case _:
                 again = "`retry` brings it back" if _outcome(job) == "cancelled" else "it comes back when it is found"
                 return self._said(job, status, f"was cancelled: {last_error(job) or 'nobody said why'}", again)
@@ -137,7 +140,7 @@ class Explainer:
         verdict = f"is due: {differences[0].says}"
         because = [self._gone(job) or "it runs when a run reaches it"]
         if hopeless and not self._is_all_done(job):
-            because = [f"it stays as it is as long as {hopeless[0].id} is {hopeless[0].status}"]
+            because = [f"it is left as it is, because of {hopeless[0].id}, which {_what(hopeless[0])}"]
         return self._said(
             job,
             Status.DONE,
@@ -177,7 +180,8 @@ class Explainer:
         inputs = list(record.inputs)
         said += [f"input {path}" for path in inputs[:_SHOWN]]
         said += [f"and {len(inputs) - _SHOWN:,} more inputs"] if len(inputs) > _SHOWN else []
-        said.append(f"checked as of {record.checked_at}, in run {record.run}")
+        when = _moment(record.checked_at) if record.checked_at else "an unknown time"
+        said.append(f"as of {when}, in run {record.run}")
         return said
 
     # ------------------------------------------------------------------------------------------- pending and running
@@ -205,7 +209,7 @@ class Explainer:
         because = []
         if waits:
             more = f", and for {len(waits) - 1:,} more" if len(waits) > 1 else ""
-            verdict = f"waits for {waits[0].id}, which is {waits[0].status}{more}"
+            verdict = f"waits for {waits[0].id}, which {_what(waits[0])}{more}"
             if waits[0].status == "nowhere":
                 because = ["there is no such job: this one is blocked until somebody finds it"]
         elif lacking:
@@ -279,7 +283,7 @@ class Explainer:
         if not chain:
             return self._said(job, Status.BLOCKED, "is blocked by nobody any more: the next run sees to it")
         last = chain[-1]
-        verdict = f"is blocked by {last.id}, which is {last.status}" + (f": {last.error}" if last.error else "")
+        verdict = f"is blocked by {last.id}, which {_what(last)}" + (f": {last.error}" if last.error else "")
         return self._said(job, Status.BLOCKED, verdict, chain=chain, differences=self._differences(job))
 
     # ------------------------------------------------------------------------------------------------------- pieces
@@ -344,6 +348,12 @@ def _last_line(job: JobFile) -> str:
     message = (error.get("message") or "").strip().splitlines()
     kind = error.get("type") or _outcome(job)
     return f"{kind}: {message[-1]}" if message else str(kind)
+
+
+def _what(upstream: Upstream) -> str:
+    """As in: which ..."""
+    said = {"failed": "failed", "cancelled": "was cancelled", "nowhere": "is nowhere"}
+    return said.get(upstream.status, f"is {upstream.status}")
 
 
 def _moment(stamp: str) -> str:

@@ -180,7 +180,7 @@ def test_it_stays_as_it_is_behind_one_that_failed(project: Path) -> None:
     nightly.SITE.broken, nightly.SITE.due = {"a"}, {"a"}
     night(project)
     bump(Parse, 2)
-    assert explained(TEXT).because == [f"it stays as it is as long as {id_of(A)} is failed"]
+    assert explained(TEXT).because == [f"it is left as it is, because of {id_of(A)}, which failed"]
 
 
 def test_gone(project: Path) -> None:
@@ -286,7 +286,7 @@ def test_blocked_through_a_chain(project: Path) -> None:
     put(built, "blocked", chain[0], after=(id_of(B),))
     put(built, "blocked", chain[1], after=(id_of(chain[0]),))
     found = explained(chain[1])
-    assert found.verdict == f"is blocked by {id_of(B)}, which is failed: ValueError: no b"
+    assert found.verdict == f"is blocked by {id_of(B)}, which failed: ValueError: no b"
     assert [each.id for each in found.chain] == [id_of(chain[0]), id_of(B)]
     assert f"{id_of(B)}, failed: ValueError: no b" in printed(chain[1])
     night(project)
@@ -300,7 +300,7 @@ def test_failed(project: Path) -> None:
     night(project)
     found = explained(A)
     assert found.verdict == "failed after 1 attempt: ValueError: no a"
-    assert "`retry`" in found.because[0]
+    assert f"`retry {id_of(A)}`" in found.because[0]
 
 
 def test_cancelled_by_a_person_superseded_and_gone(project: Path) -> None:
