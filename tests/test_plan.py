@@ -384,7 +384,10 @@ def call(*words: str, code: int = 0) -> Any:
     return result
 
 
-def test_before_the_first_run_nothing_is_made_and_what_tasks_print_is_no_data(project: Path) -> None:
+def test_before_the_first_run_nothing_is_made_and_what_tasks_print_is_no_data(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     project_of("")
     before = snapshot(project)
     found = json.loads(call("plan", f"{MODULE}:flow", "--json").stdout)
@@ -402,7 +405,7 @@ def test_what_a_run_would_refuse_is_refused(project: Path, target: str) -> None:
     assert str(planned.exception) == str(ran.exception)
 
 
-def test_the_whole_of_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_of_it(project: Path) -> None:
     project_of("")
     flow = f"{MODULE}:flow"
     call("run", flow, "--workers", "1", "--durability", "process")
