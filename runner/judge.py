@@ -68,7 +68,7 @@ class Judge:
         return self.compare(job)
 
     def compare(self, job: Brief, assumed: Collection[str] = ()) -> Iterator[Difference]:
-        """The same. `assumed`: inputs that are taken to be there, as they were recorded if they were."""
+        """The same. `assumed`: inputs that are taken to be as they were recorded, there or not."""
         record = job.result
         if record is None:
             yield Difference(part="record", says="it has no record of a success")
@@ -136,7 +136,8 @@ class Judge:
         inputs = {}
         for path in (path for field in kind.inputs for path in paths_in(params.get(field.name))):
             if path in assumed:
-                inputs[path] = record.inputs.get(path) or ""
+                if path in record.inputs:
+                    inputs[path] = record.inputs[path] or ""
                 continue
             full = os.path.join(self._base, path)
             try:

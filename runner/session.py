@@ -187,10 +187,10 @@ class Session:
             with self._signals(loop), _rare_collections():
                 loop.do(recovered)
                 if roots is None:
-                    loop.submit(rounds.known(record.roots), dropped=self._dropped(record))
+                    loop.submit(rounds.known(record.roots), dropped=self._runs.dropped(record))
                 else:
                     record = replace(record, roots=[proposal.id for proposal in roots])
-                    loop.submit(roots, note_admitted, self._dropped(record))
+                    loop.submit(roots, note_admitted, self._runs.dropped(record))
                     roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
                 complete = loop.run()
         finally:
@@ -213,14 +213,6 @@ class Session:
             quarantined=quarantined,
             seconds=time.monotonic() - began,
         )
-
-    def _dropped(self, record: RunFile) -> list[str]:
-        """The roots that the last run of the same target had, and this one has not."""
-        before = self._runs.before(record) if record.target is not None else None
-        if before is None:
-            return []
-        roots = frozenset(record.roots)
-        return [id for id in before.roots if id not in roots]
 
     def _end(self, record: RunFile, exit_code: int) -> None:
         """A run that leaves work behind has not ended; one that does not has ended those it took over from, too."""

@@ -84,4 +84,6 @@ def plan(target: str | None, arguments: Mapping[str, str], *, root: Path, state:
         if not state.exists():  # nothing has run yet
             state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = stack.enter_context(FolderStore(state, create=False, root=root))
+        left = (module for run in Runs(store).unfinished() for module in recorded(run).modules)
+        modules = tuple(dict.fromkeys((*modules, *left)))
         return foretell(store, Ask(target=target, arguments=dict(arguments)), modules, root, how)

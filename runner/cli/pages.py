@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # each verb imports the one view that it needs
 
 _AT_ONCE = 10  # warnings or changed jobs of one kind that are shown
 _KINDS = ("new", "changed", "unchanged", "absent", "gone", "failed", "blocked")
+_HOLDERS = 5
 _LEAST_ROOM = 24  # columns; what is said about a job goes on a line of its own if it has less
 
 
@@ -201,15 +203,13 @@ def print_changes(out: Paper, changes: Changes) -> None:
         rows.append(["total", *(f"{total:,}" if total else "" for total in totals)])
     out.say()
     out.table(["", *shown], rows)
-    named: dict[str, int] = {}
-    for job in changes.jobs:
-        if job.change not in named:
-            out.say()
-        named[job.change] = named.get(job.change, 0) + 1
-        if named[job.change] <= _AT_ONCE:
-            out.say(f"{job.change:<9}  {job.id}", f"  {job.output}" if job.output else "")
-        elif named[job.change] == _AT_ONCE + 1:
-            out.say(f"{job.change:<9}  and more: --json has them all")
+    for change, group in groupby(changes.jobs, lambda job: job.change):
+        jobs = list(group)
+        out.say()
+        for job in jobs[:_AT_ONCE]:
+            out.say(f"{change:<9}  {job.id}", f"  {job.output}" if job.output else "")
+        if len(jobs) > _AT_ONCE:
+            out.say(f"{change:<9}  and {len(jobs) - _AT_ONCE:,} more: --json has them all")
 
 
 def print_explained(out: Paper, explained: Explained) -> None:
@@ -250,7 +250,8 @@ def _upstream(upstream: Upstream) -> str:
 def _limit(held: Held) -> str:
     bounds = [f"{held.at_once:,} at once"] if held.at_once is not None else []
     bounds += [f"{held.per_second:g} starts a second"] if held.per_second is not None else []
-    return f"{held.key}: {', '.join(bounds) or 'no bound'}; {len(held.running):,} run"
+    holders = ", ".join(held.running[:_HOLDERS]) + (" and more" if len(held.running) > _HOLDERS else "")
+    return f"{held.key}: {', '.join(bounds) or 'no bound'}; {holders or 'nobody'} runs under it"
 
 
 _SURE = {

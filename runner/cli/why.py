@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -40,7 +43,8 @@ def show_plan(
     project: Project, target: str | None, arguments: tuple[str, ...], flags: dict[str, Any], *, as_json: bool = False
 ) -> None:
     target, pairs = target_of(target, arguments)
-    found = api.plan(target, pairs, **flags_of(project, flags), **wanted_of(flags))
+    with _only_looking():
+        found = api.plan(target, pairs, **flags_of(project, flags), **wanted_of(flags))
     with paper() as out:
         if as_json:
             out.json(found)
@@ -60,9 +64,22 @@ def explain(project: Project, id: str, as_json: bool) -> None:
       runner explain ParsePage-3f2a
       runner explain ParsePage-3f2a --json | jq .differences
     """
-    found = api.explain(id, root=project.root, state=project.state)
+    with _only_looking():
+        found = api.explain(id, root=project.root, state=project.state)
     with paper() as out:
         if as_json:
             out.json(found)
         else:
             print_explained(out, found)
+
+
+@contextlib.contextmanager
+def _only_looking() -> Iterator[None]:
+    """Code of the user's is called: what it prints is no data, and its import leaves no __pycache__ behind."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.dont_write_bytecode = before

@@ -2,15 +2,16 @@
 
 Theory of operation. The run itself is played: the same engine and the same loop, over a store on paper (`paper.py`) and
 with workers that only say that they ran (`foreteller.py`). So whatever decides about a job in a run decides here.
-What a job that runs will make is not known, and so the files that are made anew are taken to be as they were:
+What a job that runs will make is not known, and so the files that are made anew are taken to be as they were recorded,
+there or not:
 
 - *will*: due by what is known now, and certain to be come to: a root, handed in, unfinished, or named by a parent that
   is up to date itself and certain. (As long as nothing fails that it comes after.)
 - *expected*: due by what is known now, if the parent that found it last time, and will run, finds it again.
-- *may*: up to date by what is known now; it reads what will be made anew, or its parent will run and may ask for
-  something else.
+- *may*: up to date by what is known now, and it reads what will be made anew, or its parent will run and may ask for
+  something else; or it lacks what somebody may make whom a job that runs finds.
 
-Whom nobody has ever found cannot be foretold.
+Whom nobody found last time cannot be foretold.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from msgspec import Struct
 from runner.ask import Ask, roots_of
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Judged, Limit, Recovered, Status
+from runner.core.ledger import Node
+from runner.core.model import Judged, Limit, Move, Recovered, Status, Step
 from runner.core.trace import Difference
 from runner.errors import BadJobFile, Refused, RunnerError, UsageError
 from runner.judge import Judge
@@ -37,14 +39,17 @@ from runner.plan.handed import Foreseen
 from runner.plan.paper import Paper
 from runner.rebuild import put_together
 from runner.rounds import Rounds
+from runner.store import codec
 from runner.store.codec import SCHEMA, Brief, JobFile
 from runner.store.folders import FolderStore
 from runner.store.recovery import is_finished
-from runner.task import decode, input_paths
+from runner.store.runs import RunFile, Runs
+from runner.task import decode, input_paths, paths_in
 from runner.views.reading import read_job
+from runner.workers.port import Reply
 from runner.workers.staging import is_file
 
-_RUN = "planned"
+_RUN = "99991231T235959Z"  # later than all that were
 _NO_BOUND = [("*", Limit(at_once=1 << 30, per_second=1e9))]
 _BEFORE = {
     Status.FAILED: "it failed before",
@@ -88,7 +93,9 @@ class How(Struct, frozen=True, kw_only=True):
 
 
 class _Forejudge(Judge):
-    """Judges as a run does, but takes what will be made anew to be as it was. `whys`: why jobs are due."""
+    """Judges as a run does, but takes what will be made anew to be as it was; also the loop's Watcher, which hears why
+    jobs are due. `whys`: that; `lacking`: inputs that up to date jobs go without; `failed`: jobs that cannot run.
+    """
 
     def __init__(self, catalog: Catalog, *, how: How, started: float) -> None:
         super().__init__(
@@ -96,24 +103,52 @@ class _Forejudge(Judge):
         )
         self.foreteller: Foreteller
         self.whys: dict[str, Difference] = {}
+        self.lacking: dict[str, str] = {}
+        self.failed: set[str] = set()
 
     def judge(self, job: Brief) -> Judged:
         if job.id in self.foreteller.ran:
             return Judged(id=job.id, reason=None)
         judged = super().judge(job)
-        if judged.reason is not None:
-            why = next(self.differences(job), None)
-            self.whys[job.id] = why or Difference(part="task", says=judged.reason)
+        if judged.reason is None:
+            self.foreteller.children.setdefault(job.id, judged.found)  # of an absent one, which is not asked
+            self._note_lacking(job)
         return judged
 
+    def _note_lacking(self, job: Brief) -> None:
+        record = job.result
+        if record is None:
+            return
+        with suppress(RunnerError, TypeError):
+            for field in self._catalog.kind(job.task).inputs:
+                for path in paths_in(job.params.get(field.name)):
+                    if path not in record.inputs and path not in self.foreteller.makes:
+                        self.lacking[job.id] = path
+
     def differences(self, job: Brief) -> Iterator[Difference]:
-        return self.compare(job, assumed=self.foreteller.there)
+        for found in self.compare(job, assumed=self.foreteller.makes):
+            self.whys.setdefault(job.id, found)
+            yield found
+
+    def moved(self, moves: Sequence[Move], now: float) -> None:
+        for move in moves:
+            if move.step is Step.FAIL:
+                self.failed.add(move.id)
+            known = self.whys.get(move.id)
+            if move.step is Step.EXPIRE and (known is None or known.says != move.why):
+                self.whys[move.id] = Difference(part="ask", says=move.why)
+
+    def replied(self, reply: Reply) -> None:
+        pass
+
+    def tick(self, engine: Engine, now: float) -> None:
+        pass
 
 
 def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: How) -> Plan:
     """Raises RunnerError, for what the run would refuse. The working directory is to be the project's root."""
+    runs = Runs(store)
     catalog = Catalog(modules, root)
-    roots = roots_of(ask, modules, root)
     recovered = _look(store, catalog)
     now = time.time()
     engine = Engine(overrides=_NO_BOUND)
@@ -121,17 +156,18 @@ def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: 
     judge = _Forejudge(catalog, how=how, started=now)
     rounds = Rounds(paper, catalog, engine.ledger, judge)
     foreteller = judge.foreteller = Foreteller(paper, catalog, rounds.known, now)
-    intake = Foreseen(store, catalog, root)
-    loop = Loop(engine, paper, foreteller, catalog, rounds, intake, [], clock=lambda: foreteller.now)
+    intake = Foreseen(store, catalog, engine, paper)
+    loop = Loop(engine, paper, foreteller, catalog, rounds, intake, [judge], clock=lambda: foreteller.now)
     try:
+        roots = roots_of(ask, modules, root)
+        asked_for = [proposal.id for proposal in roots]
+        record = RunFile(id=_RUN, start=codec.stamp(now), target=ask.target, arguments=ask.arguments, roots=asked_for)
         loop.do(recovered)
-        loop.submit(roots)
+        loop.submit(roots, dropped=runs.dropped(record))
         loop.run()
     except Refused as error:
         raise UsageError(str(error)) from error
-    certain = {proposal.id for proposal in roots} | intake.ids
-    certain |= {item.id for item in recovered.unfinished if item.status is not Status.BLOCKED}
-    return _Sorted(engine, paper, catalog, judge, recovered.statuses, certain, how).plan(ask.target)
+    return _Sorted(engine, paper, catalog, judge, recovered, {*asked_for, *intake.ids}, how).plan(ask.target)
 
 
 def _look(store: FolderStore, catalog: Catalog) -> Recovered:
@@ -166,8 +202,8 @@ class _Sorted:
         paper: Paper,
         catalog: Catalog,
         judge: _Forejudge,
-        before: Mapping[str, Status],
-        certain: set[str],
+        recovered: Recovered,
+        asked_for: set[str],
         how: How,
     ) -> None:
         self._engine = engine
@@ -175,8 +211,11 @@ class _Sorted:
         self._catalog = catalog
         self._foreteller = judge.foreteller
         self._whys = judge.whys
-        self._before = before
-        self._certain = certain
+        self._lacking = judge.lacking
+        self._failed = judge.failed
+        self._recovered = recovered
+        self._before = recovered.statuses
+        self._certain = asked_for
         self._how = how
         self._found_by: dict[str, list[str]] = {}
         for parent, children in self._foreteller.children.items():
@@ -189,12 +228,16 @@ class _Sorted:
         self._spread(may)
         planned = [self._planned(job) for job in ran.values()]
         reached = [node for node in self._engine.ledger.nodes() if node.reached]
+        if any(map(self._finds, (*ran, *may))):
+            for node in reached:
+                if node.id not in ran and node.id not in may and (why := self._open_end(node)):
+                    may[node.id] = self._by(node.id, "input", why, self._paper.read(node.id, node.status))
         settled = Counter(
             node.id.rpartition("-")[0]
             for node in reached
             if node.status is Status.DONE and node.id not in ran and node.id not in may
         )
-        fails = [self._failing(node.id) for node in reached if node.status is Status.FAILED and self._fails(node.id)]
+        fails = [self._failing(node.id) for node in reached if node.id not in may and self._fails(node)]
         return Plan(
             target=target,
             will=[job for job in planned if job.id in self._certain],
@@ -206,8 +249,15 @@ class _Sorted:
         )
 
     def _spread(self, may: Mapping[str, PlannedJob]) -> None:
-        """Whom a parent names that is certain and up to date, is certain as well."""
-        queue = [id for id in self._certain if id in self._foreteller.asked]
+        """Whom a parent names that is certain and up to date, is certain as well.
+
+        What is unfinished is given up if its finder no longer names it, and whether a finder that runs does is open.
+        """
+        for item in self._recovered.unfinished:
+            asked_again = any(id in may or id in self._foreteller.ran for id in self._found_by.get(item.id, ()))
+            if item.status is not Status.BLOCKED and (item.submitted or not asked_again):
+                self._certain.add(item.id)
+        queue = list(self._certain)
         for id in queue:  # it grows
             if id in may or id in self._foreteller.ran:
                 continue
@@ -234,7 +284,7 @@ class _Sorted:
                 job = self._paper.read(other, Status.DONE)
                 makes.update(dict.fromkeys(self._catalog.outputs(job), other))
                 part = "input" if why.startswith("input") else "finder"
-                found[other] = PlannedJob(id=other, task=_class(other), part=part, why=why, output=self._output(job))
+                found[other] = self._by(other, part, why, job)
                 queue.append(other)
         return found
 
@@ -255,20 +305,42 @@ class _Sorted:
             outputs = self._catalog.outputs(job)
             if self._how.adopt and job.result is None and outputs and all(map(self._is_there, outputs)):
                 says = "its outputs are there, and are taken over"
-                return PlannedJob(id=job.id, task=_class(job.id), part="adopt", why=says, output=outputs[0])
+                return self._by(job.id, "adopt", says, job)
             part = "new" if before is None else "unfinished" if before in _BEFORE else "done"
             says = "new" if before is None else _BEFORE.get(before, "a worker could not ask it for its children")
             why = Difference(part=part, says=says)
-        return PlannedJob(id=job.id, task=_class(job.id), part=why.part, why=why.says, output=self._output(job))
+        return self._by(job.id, why.part, why.says, job)
 
-    def _fails(self, id: str) -> bool:
+    def _finds(self, id: str) -> bool:
+        node = self._engine.ledger.node(id)
+        return node is not None and node.finds
+
+    def _open_end(self, node: Node) -> str | None:
+        """What it lacks, or does without, that may be made by somebody who is found for the first time, or again."""
+        ledger = self._engine.ledger
+        if self._fails(node):
+            return self._failing(node.id).why + "; it fails, unless somebody is found who makes it"
+        if node.id in self._lacking:
+            return f"input {self._lacking[node.id]} is not there, so far"
+        for id in node.after:
+            upstream = ledger.node(id)
+            if upstream is None or not upstream.reached:
+                return f"it comes after {id}, which may be found again"
+        if (hopeless := ledger.hopeless(node)) is not None:
+            return f"{hopeless} is {ledger.status(hopeless) or 'not there'}, so far"
+        return None
+
+    def _by(self, id: str, part: str, why: str, job: JobFile) -> PlannedJob:
+        return PlannedJob(id=id, task=_class(id), part=part, why=why, output=self._output(job))
+
+    def _fails(self, node: Node) -> bool:
         """Whether it fails in this run, and has not only stayed where it was."""
-        return self._before.get(id) is not Status.FAILED or id in self._foreteller.ran
+        return node.status is Status.FAILED and node.id in self._failed
 
     def _failing(self, id: str) -> PlannedJob:
         job = self._paper.read(id, Status.FAILED)
         message = (job.attempts[-1].get("error") or {}).get("message", "") if job.attempts else ""
-        return PlannedJob(id=id, task=_class(id), part="fails", why=message, output=self._output(job))
+        return self._by(id, "fails", message, job)
 
     def _is_there(self, path: str) -> bool:
         return is_file(os.path.join(self._catalog.root, path))

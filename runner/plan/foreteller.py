@@ -7,9 +7,7 @@ Time goes by at once when there is nothing else to do.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
 
 from runner.batch import propose
 from runner.catalog import Catalog
@@ -19,14 +17,15 @@ from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import decode, input_paths
 from runner.workers.port import Order, Outcome, Reply
+from runner.workers.record import dropped
 
 _PLACES = 1000
 _STEP = 3600.0  # seconds
 
 
 class Foreteller:
-    """`ran`: the jobs that a run would start, in order, as they are now. `makes`: what they make, and who; `there`: of
-    these, what is not recorded absent now. `children`: whom a parent found, or names when it is `asked`.
+    """`ran`: the jobs that a run would start, in order, as they are now. `makes`: what they make, and who.
+    `children`: whom a parent found, or names when it is `asked`.
     """
 
     def __init__(self, paper: Paper, catalog: Catalog, known: Callable[[Iterable[str]], list[Proposal]], now: float):
@@ -37,7 +36,6 @@ class Foreteller:
         self.now = now
         self.ran: dict[str, JobFile] = {}
         self.makes: dict[str, str] = {}
-        self.there: set[str] = set()
         self.children: dict[str, tuple[str, ...]] = {}
         self.asked: set[str] = set()
 
@@ -74,10 +72,7 @@ class Foreteller:
     def _run(self, job: JobFile) -> Finished:
         self.ran[job.id] = job
         record = codec.record_of(job)
-        for path in self._catalog.outputs(job):
-            self.makes[path] = job.id
-            if record is None or record.outputs.get(path) is not None:
-                self.there.add(path)
+        self.makes.update(dict.fromkeys(self._catalog.outputs(job), job.id))
         found = record.found if record is not None else ()
         self.children[job.id] = found
         children = self._known(found)
@@ -106,10 +101,14 @@ class Foreteller:
             record = codec.record_of(job)
             task = decode(kind.cls, job.params, self._catalog.root)
             object.__setattr__(task, "value", record.value if record else None)
-            with redirect_stdout(sys.stderr):
-                found = task.downstream_tasks() if kind.asks else ()
-                children = propose(found, root=self._catalog.root, finder=job.id, depth=job.depth + 1)
+            named = task.downstream_tasks() if kind.asks else ()
+            children = propose(named, root=self._catalog.root, finder=job.id, depth=job.depth + 1)
         except Exception as error:  # of the user's own code, too: a run would do the job again
             return Asked(id=job.id, children=[], error=f"{type(error).__name__}: {error}")
-        self.children[job.id] = tuple(child.id for child in children)
-        return Asked(id=job.id, children=children)
+        found = self.children[job.id] = tuple(child.id for child in children)
+        return Asked(
+            id=job.id,
+            children=children,
+            found=None if record and record.found == found else found,
+            dropped=dropped(record, self._paper.run, found),
+        )

@@ -1,57 +1,57 @@
-"""What lies in inbox/, as a run would take it up: looked at, and left there."""
+"""What lies in inbox/, as a run would take it up: by the run's own rules, looked at once, and left there."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from runner.batch import propose
 from runner.catalog import Catalog
-from runner.core.model import Cancelled, Event, Invalidated, Submitted
+from runner.core.engine import Engine
+from runner.core.model import Event, Proposal, Submitted
 from runner.errors import Refused
+from runner.handed import Handed
+from runner.plan.paper import Paper
+from runner.store import codec
 from runner.store.folders import FolderStore
-from runner.store.inbox import Inbox
-from runner.task import Task, decode
+from runner.store.inbox import Entry, Inbox
 
 
-class Foreseen:
-    """The loop's Intake. What a run would put aside is left out. `ids`: the jobs that were handed in."""
+class Foreseen(Handed):
+    """The loop's Intake. `ids`: the jobs that were handed in; what a run would put aside is not among them."""
 
-    unsettled = False
-    stop_wanted = False
-
-    def __init__(self, store: FolderStore, catalog: Catalog, root: Path) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._root = root
-        self._looked = False
+    def __init__(self, store: FolderStore, catalog: Catalog, engine: Engine, paper: Paper) -> None:
+        super().__init__(store, catalog, engine)
+        self._inbox = _OnPaper(store, paper)
         self.ids: set[str] = set()
 
-    def collect(self) -> Iterator[Event]:
-        if self._looked:
-            return
-        self._looked = True
-        tasks: list[Task] = []
-        for entry in Inbox(self._store).scan(time.time()):
-            ids = entry.command.get("ids")
-            known = tuple(id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
-            if entry.job is not None:
-                try:
-                    tasks.append(decode(self._catalog.kind(entry.job.task).cls, entry.job.params, self._root))
-                except Exception:  # it goes to quarantine/
-                    continue
-            elif entry.command.get("verb") == "cancel":
-                yield Cancelled(known)
-            elif entry.command.get("verb") == "invalidate":
-                yield Invalidated(known)
-        try:
-            batch = propose(tasks, root=self._root, submitted=True)
-        except Exception:  # which of them are put aside is found out by the run
-            return
-        if batch:
-            self.ids.update(proposal.id for proposal in batch)
-            yield Submitted(batch, by_name=True)
-
     def settled(self, event: Event, refused: Refused | None) -> None:
-        pass
+        super().settled(event, refused)
+        if isinstance(event, Submitted) and refused is None:
+            self.ids.update(proposal.id for proposal in event.batch)
+
+    def _command(self, entry: Entry) -> Iterator[Event]:
+        """A `stop` is for a runner that is alive, and not for the run that is foretold."""
+        return iter(()) if entry.command["verb"] == "stop" else super()._command(entry)
+
+    def _put_aside(self, entry: Entry, reason: str) -> None:
+        self.quarantined += 1
+
+
+class _OnPaper(Inbox):
+    """Read once. A file that is not whole yet is left out."""
+
+    def __init__(self, store: FolderStore, paper: Paper) -> None:
+        super().__init__(store)
+        self._paper = paper
+        self._looked = False
+
+    def scan(self, now: float) -> list[Entry]:
+        entries = [] if self._looked else super().scan(now)
+        self._looked, self.waiting = True, 0
+        return entries
+
+    def stage(self, entry: Entry, proposal: Proposal) -> str | None:
+        job = self.with_history(entry, proposal)
+        return None if job is None else self._paper.stage(proposal.id, codec.encode(job))
+
+    def remove(self, entry: Entry) -> None:
+        """It stays."""

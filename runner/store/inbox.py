@@ -107,15 +107,18 @@ class Inbox:
         return found
 
     def stage(self, entry: Entry, proposal: Proposal) -> str | None:
-        """Write the job with its history to tmp/, for `Create` (as the proposal's `staged`); None: it has no history.
+        """Write the job with its history to tmp/, for `Create` (as `staged` of the proposal); None: it has none."""
+        job = self.with_history(entry, proposal)
+        return None if job is None else self._shelf.write_job(job)
 
-        What was tried before does not count as a retry any more.
-        """
+    @staticmethod
+    def with_history(entry: Entry, proposal: Proposal) -> JobFile | None:
+        """What was tried before does not count as a retry any more."""
         job = entry.job
         if job is None or job.id != proposal.id or not (job.attempts or job.result or job.extra):
             return None
         wished = codec.with_wish(job, proposal, proposal.after)
-        return self._shelf.write_job(codec.with_attempt(wished, None, reset_retries=True))
+        return codec.with_attempt(wished, None, reset_retries=True)
 
     def remove(self, entry: Entry) -> None:
         """Unlink the file: what it asked for has been done."""

@@ -101,6 +101,14 @@ class Runs:
                         return found
         return None
 
+    def dropped(self, run: RunFile) -> list[str]:
+        """The roots that the last run of the same target had, and this one has not."""
+        before = self.before(run) if run.target is not None else None
+        if before is None:
+            return []
+        roots = frozenset(run.roots)
+        return [id for id in before.roots if id not in roots]
+
     def newest(self) -> RunFile | None:
         """The latest run, ended or not."""
         return next(self._backwards(), None)

@@ -81,10 +81,11 @@ def changes(store: FolderStore, text: str | None = None) -> Changes:
             output = next(iter(job.result.outputs), None) if job.result is not None else None
             found.append(ChangedJob(change=kind, task=name, id=id, output=output))
     found.sort(key=lambda job: (KINDS.index(job.change), job.id))
-    counts = run.changes
-    if run.ended is None or not counts:
-        counts = {name: {kind: ran[name, kind] for kind in KINDS} for name in sorted({name for name, _ in ran})}
-    tasks = {name: {kind: kinds.get(kind, 0) for kind in KINDS} for name, kinds in counts.items()}
+    counts = run.changes if run.ended is not None else {}
+    tasks = {
+        name: {kind: max(counts.get(name, {}).get(kind, 0), ran[name, kind]) for kind in KINDS}
+        for name in sorted({*counts, *(name for name, _ in ran)})
+    }
     return Changes(run=run.id, target=run.target, ended=run.ended, tasks=tasks, jobs=found)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+import msgspec
 from msgspec import Struct
 
 from runner.batch import ClassGone, limits_of
@@ -24,6 +25,7 @@ from runner.judge import Judge
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
+from runner.store.runs import Runs
 from runner.task import decode, input_paths
 from runner.views.journal import story
 from runner.views.listing import last_error
@@ -95,7 +97,10 @@ class Explainer:
         try:
             found = read_job(self._store, id, status)
         except BadJobFile as error:
-            return Explained(id=id, status=status, verdict=f"its file is damaged: {error}")
+            because = [
+                "the next run puts it into quarantine/, and so does `check --repair`; found again, it is made anew"
+            ]
+            return Explained(id=id, status=status, verdict=f"its file is damaged: {error}", because=because)
         if found is None:
             return Explained(id=id, status=status, verdict="was moved while it was looked at: ask again")
         job, status = found
@@ -105,13 +110,16 @@ class Explainer:
             case Status.PENDING:
                 return self._pending(job)
             case Status.RUNNING:
-                return self._said(job, status, f"is with a worker: attempt {len(job.attempts) + 1}")
+                return self._running(job)
             case Status.BLOCKED:
                 return self._blocked(job)
             case Status.FAILED:
                 tries = sum(a["outcome"] != "later" for a in job.attempts[job.retries_from :])
                 verdict = f"failed after {tries} attempt{'s' if tries != 1 else ''}: {_last_line(job)}"
-                return self._said(job, status, verdict, "a new run that reaches it tries it again; so does `retry`")
+                again = f"a new run that reaches it tries it again, and so does `retry {job.id}`"
+                return self._said(
+                    job, status, verdict, again, f"`show {job.id}` has its traceback and the end of its log"
+                )
             case _:
                 again = "`retry` brings it back" if _outcome(job) == "cancelled" else "it comes back when it is found"
                 return self._said(job, status, f"was cancelled: {last_error(job) or 'nobody said why'}", again)
@@ -126,11 +134,12 @@ class Explainer:
             return self._said(job, Status.DONE, f"is left as it is: {error}")
         hopeless = [each for each in self._upstream(job) if each.status in HOPELESS or each.status == "nowhere"]
         if not differences:
-            return self._said(job, Status.DONE, "is up to date", same=self._same(job))
+            gone = self._gone(job)
+            return self._said(job, Status.DONE, "is up to date", *([gone] if gone else []), same=self._same(job))
         verdict = f"is due: {differences[0].says}"
-        because = ["it runs when a run reaches it"]
+        because = [self._gone(job) or "it runs when a run reaches it"]
         if hopeless and not self._is_all_done(job):
-            because = [f"it stays as it is as long as {hopeless[0].id} is {hopeless[0].status}"]
+            because = [f"it is left as it is, because of {hopeless[0].id}, which {_what(hopeless[0])}"]
         return self._said(
             job,
             Status.DONE,
@@ -139,6 +148,23 @@ class Explainer:
             differences=differences,
             same=self._same(job) if record is not None else [],
         )
+
+    def _gone(self, job: JobFile) -> str | None:
+        """Whether a run most likely does not come to it any more: `list --gone` reads every job file to be certain."""
+        finder = self._job(job.found_by) if job.found_by is not None else None
+        made = codec.record_of(finder) if finder is not None else None
+        if job.submitted or (made is not None and job.id in made.found) or (finder is not None and made is None):
+            return None
+        runs, targets = Runs(self._store), set[bytes]()
+        for id in reversed(runs.ids()):
+            run = runs.read(id)
+            target = msgspec.json.encode((run.target, run.arguments), order="sorted")
+            if run.admitted is not None and target not in targets:
+                if job.id in run.roots:
+                    return None
+                targets |= {target} if run.target is not None else set()
+        why = "no run's target names it" if job.found_by is None else f"{job.found_by} no longer names it"
+        return f"it seems to be gone: {why}, so no run comes to it (`list --gone` makes certain)"
 
     def _same(self, job: JobFile) -> list[str]:
         """What the record of the last success says, in a few words each."""
@@ -153,30 +179,50 @@ class Explainer:
         inputs = list(record.inputs)
         said += [f"input {path}" for path in inputs[:_SHOWN]]
         said += [f"and {len(inputs) - _SHOWN:,} more inputs"] if len(inputs) > _SHOWN else []
-        checked = codec.stamp(record.checked_at.timestamp()) if record.checked_at is not None else "once"
-        said.append(f"checked as of {checked}, in run {record.run}")
+        when = _moment(codec.stamp(record.checked_at.timestamp())) if record.checked_at else "an unknown time"
+        said.append(f"as of {when}, in run {record.run}")
         return said
 
-    # ------------------------------------------------------------------------------------------------------ pending
+    # ------------------------------------------------------------------------------------------- pending and running
+
+    def _running(self, job: JobFile) -> Explained:
+        attempt = f"attempt {len(job.attempts) + 1}"
+        if live_runner(self._store) is None:
+            verdict = f"was with a worker ({attempt}) when its runner ended"
+            return self._said(job, Status.RUNNING, verdict, f"that uses up no retry; {self._next()}")
+        claims = [e for e in story(self._store, job.id, runs_of(job)).entries if e.step == "claim"]
+        since = f", since {_moment(claims[-1].at)}" if claims else ""
+        return self._said(job, Status.RUNNING, f"is with a worker{since} ({attempt})")
 
     def _pending(self, job: JobFile) -> Explained:
-        waits = [each for each in self._upstream(job) if each.status != Status.DONE]
+        try:
+            kind = self._catalog.kind(job.task)
+        except (RunnerError, TypeError) as error:
+            return self._said(job, Status.PENDING, f"will fail: {error}", self._next())
+        over = {Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED} if kind.all_done else {Status.DONE}
+        waits = [each for each in self._upstream(job) if each.status not in over]
         limits = list(self._limits(job)) if not waits else []
         full = [limit for limit in limits if limit.full]
         lacking = [] if waits else self._lacking(job)
         again = job.not_before if job.not_before and codec.parse_stamp(job.not_before) > time.time() else None
+        because = []
         if waits:
-            more = f" and {len(waits) - 1:,} more" if len(waits) > 1 else ""
-            verdict = f"waits for {waits[0].id}, which is {waits[0].status}{more}"
+            more = f", and for {len(waits) - 1:,} more" if len(waits) > 1 else ""
+            verdict = f"waits for {waits[0].id}, which {_what(waits[0])}{more}"
+            if waits[0].status == "nowhere":
+                because = ["there is no such job: this one is blocked until somebody finds it"]
         elif lacking:
-            verdict = f"waits for {lacking[0]}: nobody makes it yet, and it is not there"
+            verdict = f"waits for its input {lacking[0]}: no job makes it so far, and there is no such file"
+            because = ["once nothing else can run it fails, unless a job that makes it was found"]
         elif again:
-            verdict = f"will be tried again at {again}: {_last_line(job)}"
+            left = codec.parse_stamp(again) - time.time()
+            last = f": {_last_line(job)}" if job.attempts else ""
+            verdict = f"will be tried again in {_span(left)}, at {_moment(again)}{last}"
         elif full:
-            verdict = f"is held by limit {full[0].key}: {len(full[0].running)} of {full[0].at_once} run"
+            verdict = f"is held by limit {full[0].key}: {len(full[0].running)} of {full[0].at_once} run already"
         else:
             verdict = "is ready: it waits for a worker"
-        because = [] if live_runner(self._store) is not None else [self._next()]
+        because += [] if live_runner(self._store) is not None else [self._next()]
         return self._said(
             job,
             Status.PENDING,
@@ -236,7 +282,7 @@ class Explainer:
         if not chain:
             return self._said(job, Status.BLOCKED, "is blocked by nobody any more: the next run sees to it")
         last = chain[-1]
-        verdict = f"is blocked by {last.id}, which is {last.status}" + (f": {last.error}" if last.error else "")
+        verdict = f"is blocked by {last.id}, which {_what(last)}" + (f": {last.error}" if last.error else "")
         return self._said(job, Status.BLOCKED, verdict, chain=chain, differences=self._differences(job))
 
     # ------------------------------------------------------------------------------------------------------- pieces
@@ -301,6 +347,23 @@ def _last_line(job: JobFile) -> str:
     message = (error.get("message") or "").strip().splitlines()
     kind = error.get("type") or _outcome(job)
     return f"{kind}: {message[-1]}" if message else str(kind)
+
+
+def _what(upstream: Upstream) -> str:
+    """As in: which ..."""
+    said = {"failed": "failed", "cancelled": "was cancelled", "nowhere": "is nowhere"}
+    return said.get(upstream.status, f"is {upstream.status}")
+
+
+def _moment(stamp: str) -> str:
+    return f"{stamp[:19].replace('T', ' ')} UTC"
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole // 60 % 60:02} min"
 
 
 def _count(number: int, noun: str) -> str:

@@ -214,7 +214,7 @@ def test_a_new_job_that_a_worker_waits_for_takes_one_rename(tmp_path: Path) -> N
             job_id(3): Status.RUNNING,
         }
         assert counts["rename"] == 4, "one each, and one more for the third, which was changed in between"
-        assert store.read(job_id(3), Status.RUNNING).depth == 1
+        assert store.read(job_id(3), Status.RUNNING).task == "tasks:Other"
 
 
 def test_what_was_written_ahead_needs_only_its_rename_and_no_sync_of_its_own(tmp_path: Path) -> None:
