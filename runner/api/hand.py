@@ -18,6 +18,7 @@ from runner.store.shelf import INBOX
 from runner.task import decode
 from runner.views.downstream import downstream_of
 from runner.views.reading import names, open_state, resolve
+from runner.views.status import live_runner
 
 _CANCELLABLE = UNFINISHED | {Status.FAILED}
 _IDS_A_FILE = 100_000
@@ -93,14 +94,13 @@ def cancel(
     with open_state(Path(state), Path(root)) as store:
         chosen = dict(resolve(store, text) for text in ids)
         wished = [id for id, status in chosen.items() if status in _CANCELLABLE]
-        said = [
-            (id, "will be cancelled" if id in wished else f"is {status or 'in inbox'}: nothing to cancel")
-            for id, status in chosen.items()
-        ]
         handed = _command(store, "cancel", wished)
         if wait:
             _see_it_done(store, handed, Path(root).absolute())
-    return said
+    will = "is cancelled, or is not tried again if it runs" if wait else "will be cancelled"
+    return [
+        (id, will if id in wished else f"is {status or 'in inbox'}: nothing to cancel") for id, status in chosen.items()
+    ]
 
 
 def invalidate(
@@ -138,17 +138,12 @@ def _command(store: FolderStore, verb: str, ids: Sequence[str]) -> set[str]:
 
 def _see_it_done(store: FolderStore, handed: set[str], root: Path) -> None:
     """Until what was handed in has been carried out: by the live runner, or else here and now."""
-    if not _live(store):
+    if live_runner(store) is None:
         settings = load_settings(root)
         with open_session(root, Path(store.path), settings.modules, options_of(settings, {})) as session:
             session.take_in()
-    while _live(store) and not handed.isdisjoint(names(store, INBOX)):
+    while live_runner(store) is not None and not handed.isdisjoint(names(store, INBOX)):
         time.sleep(0.05)
-
-
-def _live(store: FolderStore) -> bool:
-    holder = store.holder()
-    return holder is not None and holder.alive
 
 
 def stop(*, state: StrPath = "state") -> str:

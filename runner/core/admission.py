@@ -169,7 +169,7 @@ class Admission:
             case Status.DONE:
                 assert node is not None
                 return _fate_of_done(node, other)
-            case Status.FAILED if other or (node is None and id not in self._ledger.failed):
+            case Status.FAILED if other or (id not in self._ledger.failed and (node is None or not node.reached)):
                 return Fate.RETRY
             case Status.BLOCKED if node is not None and node.open:
                 return Fate.JOIN

@@ -46,6 +46,7 @@ class Departures:
         """Nothing else can run: nobody came for those that were parked."""
         for node in list(self._board.ledger.nodes()):
             if node.phase is Phase.PARKED:
+                self._gone[node.id] = None
                 self._cancel(node)
 
     def wind_up(self) -> None:
@@ -62,8 +63,10 @@ class Departures:
         for id, submitted, found in event.jobs:
             if submitted or id in event.spared or self._is_named(id):
                 continue
-            self._gone[id] = None
-            if self._board.ledger.status(id) in UNFINISHED:
+            status = self._board.ledger.status(id)
+            if status is not Status.CANCELLED:  # else it was superseded, or a person did not want it
+                self._gone[id] = None
+            if status in UNFINISHED:
                 self._cancel(self._board.node_of(id))
             self.drop(found)
 

@@ -325,13 +325,13 @@ class Engine:
             node = self.ledger[id]
             asked = node.status is Status.DONE
             begun = id in event.begun
-            if id in charged and asked:
+            if id in charged and asked and node.suspect:
                 self._expire(node, f"{event.message} when it was asked for its children")
-            elif id in charged:
+            elif id in charged and not asked:
                 attempt = Attempt(outcome=event.outcome, type="WorkerLost", message=event.message)
                 self._board.out.append(Count(id, attempt))
             else:
-                node.suspect |= begun and not charged and event.outcome != "interrupted"
+                node.suspect |= begun and (asked or not charged) and event.outcome != "interrupted"
                 if asked:
                     self._ask(node)
                 else:

@@ -14,6 +14,8 @@ def take_over(board: Board, event: Recovered) -> None:
     """Put the state as recovery found it on an empty board."""
     board.ledger.load(event.statuses, event.owners, event.revivable)
     board.ledger.failed = event.failed
+    for id in event.failed:
+        board.node_of(id).reached = True  # also if nobody names it again: the run has failed at it
     left = [(item, node) for item in event.unfinished if (node := _put_right(board, item)) is not None]
     for item, node in left:
         _bind(board, item, node)

@@ -151,20 +151,31 @@ class Explainer:
 
     def _gone(self, job: JobFile) -> str | None:
         """Whether a run most likely does not come to it any more: `list --gone` reads every job file to be certain."""
-        finder = self._job(job.found_by) if job.found_by is not None else None
-        made = codec.record_of(finder) if finder is not None else None
-        if job.submitted or (made is not None and job.id in made.found) or (finder is not None and made is None):
-            return None
-        runs, targets = Runs(self._store), set[bytes]()
+        roots = self._roots()
+        step, seen = job, {job.id}
+        while not step.submitted and step.id not in roots:
+            finder = self._job(step.found_by) if step.found_by is not None else None
+            made = codec.record_of(finder) if finder is not None else None
+            if finder is not None and (made is None or finder.id in seen):
+                return None  # it may name it yet
+            if finder is None or made is None or step.id not in made.found:
+                why = f"{step.found_by} no longer names" if step.found_by is not None else "no run's target names"
+                whom = "it" if step is job else f"{step.id}, through which it was found"
+                return f"it seems to be gone: {why} {whom}, so no run comes to it (`list --gone` makes certain)"
+            step = finder
+            seen.add(step.id)
+        return None
+
+    def _roots(self) -> set[str]:
+        """Those of the newest run of each target, and of every run without one."""
+        runs, targets, roots = Runs(self._store), set[bytes](), set[str]()
         for id in reversed(runs.ids()):
             run = runs.read(id)
             target = msgspec.json.encode((run.target, run.arguments), order="sorted")
             if run.admitted is not None and target not in targets:
-                if job.id in run.roots:
-                    return None
+                roots.update(run.roots)
                 targets |= {target} if run.target is not None else set()
-        why = "no run's target names it" if job.found_by is None else f"{job.found_by} no longer names it"
-        return f"it seems to be gone: {why}, so no run comes to it (`list --gone` makes certain)"
+        return roots
 
     def _same(self, job: JobFile) -> list[str]:
         """What the record of the last success says, in a few words each."""

@@ -69,7 +69,6 @@ def test_a_child_that_is_named_no_more(site: Site) -> None:
     assert site.record()["gone"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="explain looks at the job's record alone, and says: is up to date")
 def test_explain_says_that_a_job_is_gone(site: Site) -> None:
     site.tonight()
     site.page("00", "text 00\n")

@@ -220,6 +220,8 @@ class TestLostWorkers:
 
     def test_a_job_that_was_asked_is_due_if_it_died_of_that(self) -> None:
         run = self.asked("a")
+        assert names(run.lose("a")) == []
+        assert run.do(Slots(1)) == [Launch(id_of("a"), ask=True, alone=True)], "it is asked once more"
         assert names(run.lose("a")) == ["expire a"]
 
     @pytest.mark.parametrize(("outcome", "alone"), [("interrupted", False), ("died", True)])
