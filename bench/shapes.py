@@ -94,7 +94,8 @@ def fan_out(count: int) -> Iterator[Task]:
 
 
 def outputs(count: int) -> Iterator[Task]:
-    return (Small(Path("data") / f"{number}.txt") for number in range(count))
+    data = Path("data")
+    return (Small(data / f"{number}.txt") for number in range(count))
 
 
 def copied(count: int) -> Iterator[Task]:

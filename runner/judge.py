@@ -51,7 +51,7 @@ class Judge:
         """Whether a done job is up to date."""
         record = job.result
         try:
-            found = next(self.differences(job), None)
+            found = None if self._is_as_it_was(job) else next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
         if found is not None or record is None:
@@ -88,6 +88,18 @@ class Judge:
             return
         if record.run != self._run:
             yield from self._wanted(kind, job, record)
+
+    def _is_as_it_was(self, job: Brief) -> bool:
+        """Whether a glance tells that nothing makes the job due, as with most jobs, most nights."""
+        record = job.result
+        if record is None or record.invalidated or self._force or self._force_tasks:
+            return False
+        try:
+            kind = self._catalog.kind(job.task)
+        except (RunnerError, TypeError):
+            return False
+        asked = kind.has_due or kind.max_age is not None
+        return (not asked or record.run == self._run) and self._is_plainly_the_same(kind, job, record)
 
     def _is_plainly_the_same(self, kind: TaskType, job: Brief, record: Record) -> bool:
         """What most jobs are, most nights: no file to read, and everything as recorded, to the letter."""
@@ -171,6 +183,6 @@ class Judge:
 
     def _size(self, path: str) -> int | None:
         try:
-            return os.stat(os.path.join(self._base, path)).st_size
+            return os.stat(path if path[:1] == "/" else f"{self._base}/{path}").st_size
         except OSError:
             return None

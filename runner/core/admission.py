@@ -84,7 +84,7 @@ class Admission:
         later = {entry.proposal.id for entry in plan.admitted}
         for entry in plan.admitted:
             id, fate = entry.proposal.id, entry.fate
-            if not later.isdisjoint(entry.after) or fate is Fate.RETRY:
+            if fate is Fate.RETRY or (entry.after and not later.isdisjoint(entry.after)):
                 return False
             if fate is not Fate.NEW and (ledger.is_open(id) or any(reader.open for reader in ledger.readers(id))):
                 return False
@@ -158,7 +158,8 @@ class Admission:
         status = self._ledger.status(id) if node is None else node.status
         if status is Status.DONE and node is None:
             return Fate.JUDGE
-        other = by_name or (node is not None and node.fingerprint != proposal.fingerprint)
+        wish = node.fingerprint if node is not None else None
+        other = by_name or (wish is not None and wish != proposal.fingerprint)
         match status:
             case None | Status.QUARANTINE:
                 return Fate.NEW
@@ -183,8 +184,9 @@ class Admission:
                 return Fate.WISH
 
     def _find_former_owners(self, proposal: Proposal, batch: set[str], superseded: dict[str, str]) -> None:
+        first = proposal.outputs[0]  # its hash is in the id
         for path in proposal.outputs:
-            for id in self._ledger.owners(path):
+            for id in self._ledger.owners(path, known=proposal.id if path is first else None):
                 if id in batch or self._ledger.status(id) in (Status.CANCELLED, Status.QUARANTINE):
                     continue
                 node = self._ledger.node(id)
@@ -239,7 +241,7 @@ class Admission:
         job outside, or goes through one that is only wished for; and it takes somebody who comes after somebody new.
         """
         after = {entry.proposal.id: entry.after for entry in admitted} | rebound
-        if not any(self._is_new(id, upstream) for id, upstream in after.items()):
+        if not any(upstream and self._is_new(id, upstream) for id, upstream in after.items()):
             return
         starts = list(rebound)
         for entry in admitted:

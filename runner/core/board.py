@@ -97,6 +97,8 @@ class Board:
             assert status is not None
             node = Node(item or Stored(id=id, status=status), status, ())
             node.phase = Phase.SETTLED
+            if item is None:
+                node.fingerprint = None
             self.track(node)
         return node
 

@@ -138,11 +138,14 @@ class Engine:
     def changes(self) -> dict[str, Counter[str]]:
         """Class name -> what became of the jobs that this run reached, and of those that are gone, in numbers."""
         found: dict[str, Counter[str]] = {}
-        gone = self._departures.gone  # some of them ran before that was known: each counts once
+        gone = frozenset(self._departures.gone)  # some of them ran before that was known: each counts once
         for node in self.ledger.nodes():
             kind = _KINDS.get(node.status) if node.status is not Status.DONE else node.change or "unchanged"
-            if node.reached and kind and node.id not in gone:
-                found.setdefault(node.id.rpartition("-")[0], Counter())[kind] += 1
+            if node.reached and kind and (not gone or node.id not in gone):
+                task = node.id[:-17]
+                if task not in found:
+                    found[task] = Counter()
+                found[task][kind] += 1
         for id in gone:
             found.setdefault(id.rpartition("-")[0], Counter())["gone"] += 1
         return found

@@ -71,7 +71,7 @@ class Node:
         self.all_done = item.all_done
         self.finds = item.finds
         self.submitted = item.submitted
-        self.fingerprint = item.fingerprint
+        self.fingerprint: str | None = item.fingerprint  # None: only its status is known
         self.depth = item.depth
         self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
         self.others = item.outputs[1:]  # the outputs that its id does not tell
