@@ -14,7 +14,7 @@ from typing import TypeAlias
 from runner.catalog import Catalog
 from runner.core import model
 from runner.core.ledger import Ledger
-from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Traced, Walk
+from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Traced, Verified, Walk
 from runner.errors import BadJobFile, RunnerError
 from runner.judge import Judge
 from runner.listeners import Store
@@ -46,8 +46,15 @@ class Rounds:
     def answers(self, seconds: float) -> Iterator[Event]:
         """Events for the engine, for so long; each is to be carried out before the next is asked for."""
         until = time.monotonic() + seconds
+        verified: list[str] = []
         while self._judging and time.monotonic() < until:
-            yield self._judged(self._judging.popleft())
+            judged = self._judged(self._judging.popleft())
+            if judged.reason is None and not (judged.asks or judged.found or judged.dropped or judged.change):
+                verified.append(judged.id)
+            else:
+                yield judged
+        if verified:
+            yield Verified(tuple(verified))
         while self._others and time.monotonic() < until:
             look = self._others.popleft()
             if isinstance(look, Walk):

@@ -288,7 +288,7 @@ def _rare_collections() -> Iterator[None]:
     twentieth of the scheduler's time, and finds nothing.
     """
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 50, 1_000)
+    gc.set_threshold(200_000, 50, 1_000)
     try:
         yield
     finally:

@@ -52,6 +52,7 @@ from runner.core.model import (
     Submitted,
     Ticked,
     Traced,
+    Verified,
     Walk,
     Withdrawn,
     WorkerLost,
@@ -394,6 +395,12 @@ class Engine:
         else:
             self._board.settle(node)
 
+    def _verified(self, event: Verified) -> None:
+        nodes = [node for node in map(self.ledger.__getitem__, event.ids) if node.phase is Phase.JUDGING]
+        for node in nodes:
+            node.heard = True
+        self._board.settle(*nodes)
+
     def _ask(self, node: Node) -> None:
         self._board.phase(node, Phase.ASKING)
         self._board.asks.append(node.id)
@@ -496,6 +503,7 @@ _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Lacked: Engine._lacked,
     WorkerLost: Engine._worker_lost,
     Judged: Engine._judged,
+    Verified: Engine._verified,
     Asked: Engine._asked,
     Traced: Engine._traced,
     Wound: Engine._wound,

@@ -247,6 +247,12 @@ class Judged(Struct, frozen=True, kw_only=True):
     change: str = ""  # it ran earlier in this run, and that came of it
 
 
+class Verified(Struct, frozen=True):
+    """These done jobs are up to date, and that is all: most jobs, most nights."""
+
+    ids: tuple[str, ...]
+
+
 class Asked(Struct, frozen=True, kw_only=True, tag=True):
     """An up-to-date job was asked for its children again. `error`: it could not tell."""
 
@@ -313,6 +319,7 @@ Event: TypeAlias = (
     | Lacked
     | WorkerLost
     | Judged
+    | Verified
     | Asked
     | Traced
     | Wound

@@ -45,6 +45,7 @@ from runner.core.model import (
     Ticked,
     Trace,
     Traced,
+    Verified,
     Walk,
     Withdrawn,
     WorkerLost,
@@ -492,7 +493,8 @@ class World:
         elif change == "absent":
             self.do(Judged(id=id, reason=None, found=found))
         else:
-            self.do(Judged(id=id, reason=None, asks=self.kinds[id].finds or bool(found)))
+            asks = self.kinds[id].finds or bool(found)
+            self.do(Judged(id=id, reason=None, asks=True) if asks else Verified((id,)))
 
     def walk(self) -> None:
         """The next of the jobs whose children of last time are to be proposed again."""
