@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from runner.core.engine import Engine
-from runner.core.model import Finished
+from runner.core.events import Finished
 from runner.listeners import Store
 from runner.syncer import Syncer
 from runner.workers.port import Executor, Reply

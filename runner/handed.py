@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Cancelled, Event, Invalidated, Proposal, Retried, Submitted, Withdrawn
+from runner.core.events import Cancelled, Event, Invalidated, Retried, Submitted, Withdrawn
+from runner.core.model import Proposal
 from runner.errors import CycleFound, Refused, RunnerError
 from runner.store.folders import FolderStore
 from runner.store.inbox import Entry, Inbox

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from runner.batch import ClassGone
 from runner.catalog import Catalog
-from runner.core.model import Json, Judged
+from runner.core.events import Judged
+from runner.core.model import Json
 from runner.core.trace import Difference, Made, Trace, differences
 from runner.errors import RunnerError
 from runner.store import codec

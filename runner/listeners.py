@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from runner.core.commands import Create, Move, StoreCommand
 from runner.core.engine import Engine
-from runner.core.model import Create, Event, Move, Status, StoreCommand
+from runner.core.events import Event
+from runner.core.model import Status
 from runner.errors import Refused
 from runner.store.codec import Brief, JobFile
 from runner.workers.port import Reply

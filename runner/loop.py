@@ -20,27 +20,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from runner.catalog import Catalog
+from runner.core.commands import Command, Count, Judge, Launch, Move, StoreCommand, Trace, Walk
 from runner.core.engine import Engine
-from runner.core.model import (
-    Command,
-    Continued,
-    Count,
-    Counted,
-    Event,
-    Judge,
-    Launch,
-    Move,
-    Proposal,
-    Returned,
-    Slots,
-    Status,
-    StoreCommand,
-    Submitted,
-    Trace,
-    Walk,
-    WorkerLost,
-    Wound,
-)
+from runner.core.events import Continued, Counted, Event, Returned, Slots, Submitted, WorkerLost, Wound
+from runner.core.model import Proposal, Status
 from runner.errors import Refused, RunnerError, StateError
 from runner.groupcommit import GROUP, GroupCommit
 from runner.listeners import Intake, Store, Watcher

@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
+from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.model import Failed, Finished, Move, Status, Step
+from runner.core.events import Failed, Finished
+from runner.core.model import Status, Step
 from runner.workers.port import Reply
 
 TERMINAL_EVERY = 0.1

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runner.catalog import Catalog
-from runner.core.model import Recovered, Status, Stored
+from runner.core.events import Recovered
+from runner.core.model import Status, Stored
 from runner.errors import RunnerError
 from runner.store.codec import JobFile, Object
 from runner.store.folders import FolderStore

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.model import Move
 from runner.store import codec
 from runner.store.runs import Journal
 from runner.workers.port import Reply

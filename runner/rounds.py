@@ -12,15 +12,17 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from runner.catalog import Catalog
-from runner.core import model
+from runner.core import commands
+from runner.core.commands import Trace, Walk
+from runner.core.events import Asked, Event, Judged, Traced, Verified
 from runner.core.ledger import Ledger
-from runner.core.model import Asked, Event, Judged, Proposal, Status, Trace, Traced, Verified, Walk
+from runner.core.model import Proposal, Status
 from runner.errors import BadJobFile, RunnerError
 from runner.judge import Judge
 from runner.listeners import Store
 from runner.store.codec import Brief
 
-Look: TypeAlias = model.Judge | Walk | Trace
+Look: TypeAlias = commands.Judge | Walk | Trace
 
 
 class Rounds:
@@ -38,7 +40,7 @@ class Rounds:
         return len(self._judging) + len(self._others)
 
     def add(self, look: Look) -> None:
-        if isinstance(look, model.Judge):
+        if isinstance(look, commands.Judge):
             self._judging.append(look.id)
         else:
             self._others.append(look)

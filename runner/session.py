@@ -25,7 +25,8 @@ from msgspec.structs import replace
 from runner.ask import Ask, roots_of
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Proposal, Recovered, Status
+from runner.core.events import Recovered
+from runner.core.model import Proposal, Status
 from runner.errors import Busy, Refused, StateError, UsageError
 from runner.handed import Handed
 from runner.judge import Judge

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.batch import propose
-from runner.core.model import Asked, Lacked, Status
+from runner.core.events import Asked, Lacked
+from runner.core.model import Status
 from tests.incremental import (
     ASKED,
     BAD,

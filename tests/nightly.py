@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import runner.session
 from runner import Absent, Hint, Input, Output, Task
 from runner.ask import Ask
-from runner.core.model import Failed, Finished
+from runner.core.events import Failed, Finished
 from runner.session import Options, Summary, open_session
 from runner.store.folders import FolderStore
 from runner.store.runs import RunFile, Runs, read_journal

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 from runner.batch import propose
 from runner.catalog import Catalog
+from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.model import Move, Recovered, Status, WorkerLost
+from runner.core.events import Recovered, WorkerLost
+from runner.core.model import Status
 from runner.core.queue import Override
 from runner.handed import Handed
 from runner.judge import Judge

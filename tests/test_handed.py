@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner.core.model import Event, Submitted
+from runner.core.events import Event, Submitted
 from runner.errors import Refused
 from runner.store import codec, inbox
 from runner.store.codec import JobFile

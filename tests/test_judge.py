@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from runner import Absent
 from runner.catalog import Catalog
-from runner.core.model import Judged
+from runner.core.events import Judged
 from runner.judge import Judge
 from runner.store import codec
 from runner.store.codec import JobFile

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from runner.batch import propose
-from runner.core.model import Limit, Proposal, Status, WorkerLost
+from runner.core.events import WorkerLost
+from runner.core.model import Limit, Proposal, Status
 from runner.errors import StateError
 from runner.workers.port import Order
 from runner.workers.staging import staging_path

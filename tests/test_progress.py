@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 
+from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.model import Failed, Move, Status, Step
+from runner.core.events import Failed
+from runner.core.model import Status, Step
 from runner.progress import Progress
 from runner.workers.port import Reply
 

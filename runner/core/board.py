@@ -20,9 +20,10 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from runner.core.commands import Change, Command, Judge, Move
 from runner.core.graph import Forest
 from runner.core.ledger import Ledger, Node, Phase, Several
-from runner.core.model import Change, Command, Judge, Move, Need, Proposal, Status, Step, Stored, transition
+from runner.core.model import Need, Proposal, Status, Step, Stored, transition
 from runner.core.queue import Override, ReadyQueue
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runner.core.board import Board
+from runner.core.commands import Change, Trace
+from runner.core.events import Traced
 from runner.core.ledger import Node, Phase
-from runner.core.model import UNFINISHED, Attempt, Change, Status, Step, Trace, Traced
+from runner.core.model import UNFINISHED, Attempt, Status, Step
 
 _GONE = Attempt(outcome="gone", type="Gone", message="nobody names it any more")
 _PARKABLE = (Phase.WAITING, Phase.HELD, Phase.DELAYED, Phase.READY)

@@ -2,7 +2,7 @@
 
 The commands of one event are carried out in the order given, before those of the next: children are created before
 their parent is moved, a move is on disk before its job is launched. What happens to a job once all it waits for is
-settled is told in `board.py`; what happens to a proposal in `admission.py`.
+settled is told in `board.py`; what happens to a proposal in `admission.py`; to what was done before in `review.py`.
 
 A large batch enters the board in parts, so that workers need not wait for its end: the rest follows as the shell says
 `Continued`. Jobs begin, end and are judged meanwhile; what proposes others, or adds an edge, has to wait.
@@ -17,48 +17,36 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from runner.core.board import Board
+from runner.core.commands import Change, Command, Count, Create, Deliver, Discard, Launch
 from runner.core.departures import Departures
-from runner.core.intake import Intake
-from runner.core.ledger import Node, Phase
-from runner.core.model import (
-    UNFINISHED,
+from runner.core.events import (
     Asked,
-    Attempt,
     Cancelled,
-    Change,
-    Command,
     Continued,
-    Count,
     Counted,
-    Create,
-    Deliver,
-    Discard,
-    Distrust,
     Event,
     Failed,
     Finished,
     Invalidated,
     Judged,
     Lacked,
-    Launch,
-    Need,
     Recovered,
-    Relist,
     Retried,
     Returned,
     Slots,
-    Status,
-    Step,
     Submitted,
     Ticked,
     Traced,
     Verified,
-    Walk,
     Withdrawn,
     WorkerLost,
     Wound,
 )
+from runner.core.intake import Intake
+from runner.core.ledger import Node, Phase
+from runner.core.model import UNFINISHED, Attempt, Need, Status, Step
 from runner.core.queue import Override
+from runner.core.review import Review
 from runner.core.takeover import take_over
 from runner.errors import CycleFound, Refused
 
@@ -72,6 +60,7 @@ class Engine:
         self._board = Board(overrides)
         self._intake = Intake(self._board, resuming=resuming, part=part)
         self._departures = Departures(self._board)
+        self._review = Review(self._board, self._intake, self._departures)
         self._deferred: deque[Event] = deque()
         self._rooted = True  # its roots are not still to come
         self.ledger = self._board.ledger
@@ -266,28 +255,12 @@ class Engine:
         board.move(node, Step.FINISH, record=event.record)
         node.change, node.heard = event.change, True
         self._departures.drop(event.dropped)
-        if node.distrusted:
-            self._distrust(node)
-            node.distrusted, node.rejudge = False, True
+        node.rejudge |= self._review.heed(node)
         if event.found and not node.rejudge:
-            self._walk(node, event.found)
+            self._review.walk(node, event.found)
         else:
-            self._up_to_date(node)
+            self._review.up_to_date(node)
         board.renew(node.id)
-
-    def _walk(self, node: Node, found: tuple[str, ...]) -> None:
-        """Those that it found last time stay reached."""
-        self._board.phase(node, Phase.ASKING)
-        self._board.out.append(Walk(found, node.id))
-
-    def _up_to_date(self, node: Node) -> None:
-        """It is done, and its children are there; unless something came up meanwhile, that is all."""
-        node.suspect = False
-        if node.rejudge:
-            node.rejudge = False
-            self._board.again(node)
-        else:
-            self._board.settle(node)
 
     def _failed(self, event: Failed) -> None:
         node = self.ledger[event.id]
@@ -330,14 +303,14 @@ class Engine:
             asked = node.status is Status.DONE
             begun = id in event.begun
             if id in charged and asked and node.suspect:
-                self._expire(node, f"{event.message} when it was asked for its children")
+                self._review.expire(node, f"{event.message} when it was asked for its children")
             elif id in charged and not asked:
                 attempt = Attempt(outcome=event.outcome, type="WorkerLost", message=event.message)
                 self._board.out.append(Count(id, attempt))
             else:
                 node.suspect |= begun and (asked or not charged) and event.outcome != "interrupted"
                 if asked:
-                    self._ask(node)
+                    self._review.ask(node)
                 else:
                     note = Attempt(outcome="interrupted", type="Interrupted", message=event.message) if begun else None
                     self._requeue(node, not_before=node.not_before, note=note)
@@ -361,6 +334,7 @@ class Engine:
         node.not_before = not_before
         change = Change(attempt=note, not_before=not_before) if note is not None else None
         self._board.move(node, Step.REQUEUE, record=record, change=change, why=note.message if note else why)
+        self._review.heed(node)
         if node.unwanted:
             self._intake.cancel(node.id)
         else:
@@ -372,94 +346,13 @@ class Engine:
 
     def _lost(self, node: Node) -> None:
         """It failed, or is blocked."""
+        self._review.heed(node)
         if node.unwanted:
             self._intake.cancel(node.id)
         else:
             self._board.settle(node)
 
-    # ---------------------------------------------------------------------------------------------- what was done once
-
-    def _judged(self, event: Judged) -> None:
-        node = self.ledger[event.id]
-        if node.phase is not Phase.JUDGING:  # cancelled or superseded meanwhile
-            return
-        node.change, node.heard = event.change, event.reason is None and not event.asks
-        if event.dropped:
-            self._departures.drop(event.dropped)
-        if event.reason is not None:
-            self._expire(node, event.reason)
-        elif event.asks:
-            self._ask(node)
-        elif event.found:
-            self._walk(node, event.found)
-        else:
-            self._board.settle(node)
-
-    def _verified(self, event: Verified) -> None:
-        nodes = [node for node in map(self.ledger.__getitem__, event.ids) if node.phase is Phase.JUDGING]
-        for node in nodes:
-            node.heard = True
-        self._board.settle(*nodes)
-
-    def _ask(self, node: Node) -> None:
-        self._board.phase(node, Phase.ASKING)
-        self._board.asks.append(node.id)
-
-    def _asked(self, event: Asked) -> None:
-        node = self.ledger[event.id]
-        if node.status is not Status.DONE or node.phase not in (Phase.ASKING, Phase.BUSY):  # superseded meanwhile
-            return
-        if event.error is not None:
-            self._expire(node, event.error)
-            return
-        try:
-            self._intake.admit(event.children, lambda: self._answered(node, event))
-        except Refused as refused:
-            self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
-            self._expire(node, str(refused))
-
-    def _answered(self, node: Node, event: Asked) -> None:
-        """Its children are there."""
-        if event.found is not None:
-            self._board.out.append(Relist(node.id, event.found, event.dropped))
-        self._departures.drop(event.dropped)
-        node.heard = True
-        self._up_to_date(node)
-
-    def _expire(self, node: Node, reason: str) -> None:
-        node.not_before = None
-        self._board.move(node, Step.EXPIRE, change=Change(reset_retries=True), why=reason)
-        self._board.again(node)
-
-    # ----------------------------------------------------------------------------------------- what nobody names now
-
-    def _wound(self, event: Wound) -> None:
-        self._departures.wind_up()
-
-    def _traced(self, event: Traced) -> None:
-        self._departures.traced(event)
-
     # ------------------------------------------------------------------------------------------------ a person's wish
-
-    def _invalidated(self, event: Invalidated) -> None:
-        for id in event.ids:
-            node, status = self.ledger.node(id), self.ledger.status(id)
-            if status in (None, Status.QUARANTINE):
-                continue
-            if node is not None and node.status is Status.RUNNING:
-                node.distrusted = True  # what its worker is making now is not to be relied on either
-                continue
-            self._distrust(self._board.node_of(id))
-            if node is None or node.status is not Status.DONE or not node.proposed:
-                continue
-            if node.phase is Phase.SETTLED:
-                self._board.again(node)
-                self._board.look_again(self.ledger.readers(id))
-            elif node.phase in (Phase.ASKING, Phase.BUSY):
-                node.rejudge = True
-
-    def _distrust(self, node: Node) -> None:
-        self._board.out.append(Distrust(node.id, node.status))
 
     def _retried(self, event: Retried) -> None:
         board = self._board
@@ -502,12 +395,12 @@ _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Failed: Engine._failed,
     Lacked: Engine._lacked,
     WorkerLost: Engine._worker_lost,
-    Judged: Engine._judged,
-    Verified: Engine._verified,
-    Asked: Engine._asked,
-    Traced: Engine._traced,
-    Wound: Engine._wound,
-    Invalidated: Engine._invalidated,
+    Judged: lambda engine, event: engine._review.judged(event),
+    Verified: lambda engine, event: engine._review.verified(event),
+    Asked: lambda engine, event: engine._review.asked(event),
+    Traced: lambda engine, event: engine._departures.traced(event),
+    Wound: lambda engine, event: engine._departures.wind_up(),
+    Invalidated: lambda engine, event: engine._review.invalidated(event),
     Retried: Engine._retried,
     Cancelled: Engine._cancelled,
     Ticked: Engine._ticked,

@@ -13,8 +13,9 @@ from itertools import islice
 from runner.core import policy
 from runner.core.admission import Admission, Admitted, Fate, Plan
 from runner.core.board import Board
+from runner.core.commands import Bind, Change, Create, Discard, Rewish
 from runner.core.ledger import Node
-from runner.core.model import Attempt, Bind, Change, Create, Discard, Proposal, Rewish, Status, Step
+from runner.core.model import Attempt, Proposal, Status, Step
 from runner.errors import GrowthLimit
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from runner.core.board import Board
+from runner.core.commands import Bind, Change
+from runner.core.events import Recovered
 from runner.core.ledger import Node, output_hash
-from runner.core.model import Attempt, Bind, Change, Recovered, Status, Step, Stored
+from runner.core.model import Attempt, Status, Step, Stored
 from runner.errors import CycleFound
 
 _INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")

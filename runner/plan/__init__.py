@@ -27,9 +27,11 @@ from msgspec import Struct
 
 from runner.ask import Ask, roots_of
 from runner.catalog import Catalog
+from runner.core.commands import Move
 from runner.core.engine import Engine
+from runner.core.events import Judged, Recovered
 from runner.core.ledger import Node
-from runner.core.model import Judged, Limit, Move, Recovered, Status, Step
+from runner.core.model import Limit, Status, Step
 from runner.core.trace import Difference
 from runner.errors import BadJobFile, Refused, RunnerError, UsageError
 from runner.judge import Judge

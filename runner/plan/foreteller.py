@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from runner.batch import propose
 from runner.catalog import Catalog
-from runner.core.model import Asked, Finished, Lacked, Proposal, Status
+from runner.core.events import Asked, Finished, Lacked
+from runner.core.model import Proposal, Status
 from runner.plan.paper import Paper
 from runner.store import codec
 from runner.store.codec import JobFile

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from runner.catalog import Catalog
 from runner.core.engine import Engine
-from runner.core.model import Event, Proposal, Submitted
+from runner.core.events import Event, Submitted
+from runner.core.model import Proposal
 from runner.errors import Refused
 from runner.handed import Handed
 from runner.plan.paper import Paper

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runner.core.model import Bind, Create, Distrust, Move, Proposal, Relist, Rewish, Status, StoreCommand
+from runner.core.commands import Bind, Create, Distrust, Move, Relist, Rewish, StoreCommand
+from runner.core.model import Proposal, Status
 from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import JobFile

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Self
 
-from runner.core.model import FLOW_ORDER, Create, Json, Status, StoreCommand
+from runner.core.commands import Create, StoreCommand
+from runner.core.model import FLOW_ORDER, Json, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec, recovery
 from runner.store.codec import Brief, JobFile

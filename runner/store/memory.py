@@ -13,21 +13,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from runner.core.model import (
-    UNFINISHED,
-    Bind,
-    Create,
-    Deliver,
-    Discard,
-    Distrust,
-    Json,
-    Move,
-    Proposal,
-    Relist,
-    Rewish,
-    Status,
-    StoreCommand,
-)
+from runner.core.commands import Bind, Create, Deliver, Discard, Distrust, Move, Relist, Rewish, StoreCommand
+from runner.core.model import UNFINISHED, Json, Proposal, Status
 from runner.errors import BadJobFile, Busy, StateError
 from runner.store import codec
 from runner.store.codec import Brief, JobFile

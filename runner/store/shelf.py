@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from runner.core.model import FLOW_ORDER, Create, Status
+from runner.core.commands import Create
+from runner.core.model import FLOW_ORDER, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import Brief, JobFile

@@ -23,21 +23,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runner.core.model import (
-    Bind,
-    Change,
-    Create,
-    Deliver,
-    Discard,
-    Distrust,
-    Move,
-    Proposal,
-    Relist,
-    Rewish,
-    Status,
-    Step,
-    StoreCommand,
-)
+from runner.core.commands import Bind, Change, Create, Deliver, Discard, Distrust, Move, Relist, Rewish, StoreCommand
+from runner.core.model import Proposal, Status, Step
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile

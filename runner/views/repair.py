@@ -12,7 +12,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from runner.core.model import Change, Move, Status, Step, transition
+from runner.core.commands import Change, Move
+from runner.core.model import Status, Step, transition
 from runner.errors import BadJobFile
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore

@@ -18,8 +18,9 @@ import msgspec
 from msgspec.structs import replace
 
 from runner.batch import ClassGone, propose
+from runner.core.events import Asked, Failed, Finished, Lacked
 from runner.core.ledger import output_hash
-from runner.core.model import Asked, Failed, Finished, Json, Lacked, Proposal, Status
+from runner.core.model import Json, Proposal, Status
 from runner.errors import Refused, RunnerError
 from runner.store import codec
 from runner.store.codec import Digest

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from runner.core.model import WorkerLost
+from runner.core.events import WorkerLost
 from runner.errors import StateError
 from runner.workers.child import Done, Halt, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer

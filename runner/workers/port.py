@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
-from runner.core.model import Asked, Failed, Finished, Lacked, WorkerLost
+from runner.core.events import Asked, Failed, Finished, Lacked, WorkerLost
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):

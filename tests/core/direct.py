@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.core.commands import Command
 from runner.core.engine import Engine
+from runner.core.events import Continued, Event, Failed, Finished, Returned, Slots, Submitted, WorkerLost
 from runner.core.ledger import output_hash
-from runner.core.model import (
-    Command,
-    Continued,
-    Event,
-    Failed,
-    Finished,
-    Need,
-    Proposal,
-    Returned,
-    Slots,
-    Status,
-    Submitted,
-    WorkerLost,
-)
+from runner.core.model import Need, Proposal, Status
 
 
 def id_of(path: str, name: str = "Job") -> str:

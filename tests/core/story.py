@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.core.model import (
-    Asked,
-    Bind,
-    Count,
-    Create,
-    Deliver,
-    Discard,
-    Finished,
-    Judge,
-    Launch,
-    Move,
-    Proposal,
-    Recovered,
-    Rewish,
-    Submitted,
-    Walk,
-)
+from runner.core.commands import Bind, Count, Create, Deliver, Discard, Judge, Launch, Move, Rewish, Walk
+from runner.core.events import Asked, Finished, Recovered, Submitted
+from runner.core.model import Proposal
 
 
 def brief(told: Any) -> str:

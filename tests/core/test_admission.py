@@ -7,28 +7,10 @@ from typing import Any
 import pytest
 
 from runner.core import policy
+from runner.core.commands import Bind, Command, Create, Discard, Judge, Launch, Move, Rewish
 from runner.core.engine import Engine
-from runner.core.model import (
-    Bind,
-    Cancelled,
-    Command,
-    Create,
-    Discard,
-    Failed,
-    Finished,
-    Judge,
-    Launch,
-    Move,
-    Proposal,
-    Recovered,
-    Returned,
-    Rewish,
-    Slots,
-    Status,
-    Step,
-    Stored,
-    Submitted,
-)
+from runner.core.events import Cancelled, Failed, Finished, Recovered, Returned, Slots, Submitted
+from runner.core.model import Proposal, Status, Step, Stored
 from runner.errors import Conflict, CycleFound, GrowthLimit, Refused
 from tests.core.direct import id_of, wish
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.model import (
-    Attempt,
+from runner.core.commands import Move
+from runner.core.events import (
     Cancelled,
     Counted,
     Event,
     Failed,
     Judged,
     Lacked,
-    Move,
-    Need,
     Recovered,
     Returned,
-    Status,
-    Step,
-    Stored,
     Submitted,
     Withdrawn,
 )
+from runner.core.model import Attempt, Need, Status, Step, Stored
 from runner.errors import CycleFound
 from tests.core.direct import Direct, id_of, names, wish
 from tests.core.kinds import kind

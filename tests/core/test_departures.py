@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runner.core.model import Slots, Status, Step
+from runner.core.events import Slots
+from runner.core.model import Status, Step
 from tests.core.kinds import Kind, kind
 from tests.core.world import World
 

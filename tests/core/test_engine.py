@@ -7,29 +7,9 @@ from typing import Any
 
 import pytest
 
-from runner.core.model import (
-    Asked,
-    Attempt,
-    Command,
-    Count,
-    Counted,
-    Discard,
-    Finished,
-    Judged,
-    Launch,
-    Limit,
-    Move,
-    Proposal,
-    Recovered,
-    Retried,
-    Returned,
-    Slots,
-    Status,
-    Step,
-    Stored,
-    Submitted,
-    Walk,
-)
+from runner.core.commands import Command, Count, Discard, Launch, Move, Walk
+from runner.core.events import Asked, Counted, Finished, Judged, Recovered, Retried, Returned, Slots, Submitted
+from runner.core.model import Attempt, Limit, Proposal, Status, Step, Stored
 from tests.core.direct import Direct, id_of, names, wish
 from tests.core.kinds import Kind, Wish, kind
 from tests.core.world import Crash, World

@@ -12,32 +12,26 @@ from itertools import count
 
 import pytest
 
+from runner.core.commands import Command, Judge, Launch
 from runner.core.engine import Engine
-from runner.core.ledger import Node, output_hash
-from runner.core.model import (
+from runner.core.events import (
     Asked,
     Cancelled,
-    Command,
     Continued,
     Event,
     Failed,
     Finished,
-    Judge,
     Judged,
     Lacked,
-    Launch,
-    Limit,
-    Need,
-    Proposal,
     Recovered,
     Returned,
     Slots,
-    Status,
-    Stored,
     Submitted,
     Withdrawn,
     WorkerLost,
 )
+from runner.core.ledger import Node, output_hash
+from runner.core.model import Limit, Need, Proposal, Status, Stored
 
 FEW, MANY = 1_000, 8_000
 MORE = 1.2

@@ -5,15 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from runner.core.events import Asked, Failed, Finished, Lacked
 from runner.core.model import (
     FLOW_ORDER,
     HOPELESS,
     TRANSITIONS,
     UNFINISHED,
-    Asked,
-    Failed,
-    Finished,
-    Lacked,
     Limit,
     Need,
     Proposal,

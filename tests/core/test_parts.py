@@ -5,21 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runner.core.engine import Engine
-from runner.core.model import (
-    Asked,
-    Continued,
-    Event,
-    Failed,
-    Finished,
-    Lacked,
-    Proposal,
-    Recovered,
-    Returned,
-    Slots,
-    Status,
-    Stored,
-    Submitted,
-)
+from runner.core.events import Asked, Continued, Event, Failed, Finished, Lacked, Recovered, Returned, Slots, Submitted
+from runner.core.model import Proposal, Status, Stored
 from runner.errors import Conflict, CycleFound
 from tests.core.direct import id_of, names, wish
 

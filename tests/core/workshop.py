@@ -9,7 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from runner.core import policy
-from runner.core.model import Failed, Finished, Lacked, Proposal, Status
+from runner.core.events import Failed, Finished, Lacked
+from runner.core.model import Proposal, Status
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.memory import MemoryStore

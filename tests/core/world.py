@@ -15,42 +15,29 @@ from msgspec.structs import replace
 
 from runner.batch import in_order
 from runner.core import policy
+from runner.core.commands import Command, Count, Create, Judge, Launch, Move, Trace, Walk
 from runner.core.engine import Engine
-from runner.core.model import (
-    TRANSITIONS,
+from runner.core.events import (
     Asked,
-    Attempt,
     Cancelled,
-    Command,
     Continued,
-    Count,
     Counted,
-    Create,
     Event,
     Invalidated,
-    Judge,
     Judged,
-    Launch,
-    Move,
-    Need,
-    Proposal,
     Recovered,
     Retried,
     Returned,
     Slots,
-    Status,
-    Step,
-    Stored,
     Submitted,
     Ticked,
-    Trace,
     Traced,
     Verified,
-    Walk,
     Withdrawn,
     WorkerLost,
     Wound,
 )
+from runner.core.model import TRANSITIONS, Attempt, Need, Proposal, Status, Step, Stored
 from runner.errors import Refused
 from runner.store import codec
 from runner.store.codec import JobFile

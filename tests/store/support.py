@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from runner.core.model import Bind, Change, Create, Move, Proposal, Rewish, Status, Step
+from runner.core.commands import Bind, Change, Create, Move, Rewish
+from runner.core.model import Proposal, Status, Step
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files

@@ -16,19 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from runner.core.model import (
-    TRANSITIONS,
-    Attempt,
-    Bind,
-    Change,
-    Create,
-    Deliver,
-    Discard,
-    Move,
-    Rewish,
-    Status,
-    Step,
-)
+from runner.core.commands import Bind, Change, Create, Deliver, Discard, Move, Rewish
+from runner.core.model import TRANSITIONS, Attempt, Status, Step
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files

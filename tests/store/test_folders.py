@@ -15,7 +15,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from runner.core.model import Attempt, Change, Deliver, Discard, Move, Status, Step
+from runner.core.commands import Change, Deliver, Discard, Move
+from runner.core.model import Attempt, Status, Step
 from runner.errors import BadJobFile, Busy, NewerSchema, StateError
 from runner.store import codec
 from runner.store.codec import JobFile

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.model import Attempt, Change, Deliver, Discard, Move, Status, Step
+from runner.core.commands import Change, Deliver, Discard, Move
+from runner.core.model import Attempt, Status, Step
 from runner.store import codec
 from runner.store.files import Files
 from runner.store.folders import FolderStore

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.model import Change, Move, Status, Step
+from runner.core.commands import Change, Move
+from runner.core.model import Status, Step
 from runner.errors import BadJobFile
 from runner.store import codec, inbox
 from runner.store.folders import FolderStore

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.model import Create, Move, Proposal, Status, Step
+from runner.core.commands import Create, Move
+from runner.core.model import Proposal, Status, Step
 from runner.errors import Busy, NewerSchema
 from runner.store import codec
 from runner.store.codec import JobFile

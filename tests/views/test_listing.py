@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.model import Move, Status, Step
+from runner.core.commands import Move
+from runner.core.model import Status, Step
 from runner.store.folders import FolderStore
 from runner.views.listing import Row, matches, rows
 from tests.views.state import START, Built, failed_attempt, id_of

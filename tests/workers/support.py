@@ -14,7 +14,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from runner.batch import propose
-from runner.core.model import Failed, Finished, WorkerLost
+from runner.core.events import Failed, Finished, WorkerLost
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import process_start

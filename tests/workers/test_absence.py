@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from runner import Absent
+from runner.core.events import Finished, Lacked
 from runner.core.ledger import output_hash
-from runner.core.model import Finished, Lacked
 from runner.workers.staging import digest
 from tests.workers import tasks
 from tests.workers.support import Yard, again, change_of, write

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runner import Absent, Unchanged, previous
-from runner.core.model import Failed, Finished
+from runner.core.events import Failed, Finished
 from runner.store import codec
 from runner.workers.staging import digest
 from tests.workers import tasks

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.model import Failed, WorkerLost
+from runner.core.events import Failed, WorkerLost
 from runner.errors import StateError
 from runner.workers.port import Order, Reply
 from tests.workers.support import (

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from runner import Absent, RetryLater, previous
-from runner.core.model import Asked, Failed, Finished
+from runner.core.events import Asked, Failed, Finished
 from runner.errors import BadJobFile
 from runner.store import codec
 from runner.workers import attempt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.model import Finished, WorkerLost
+from runner.core.events import Finished, WorkerLost
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Order, Reply
 from tests.workers.support import (
