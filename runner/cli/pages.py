@@ -263,7 +263,7 @@ _SURE = {
 _PARTS = {
     "parameter": "other parameters",
     "output": "an output is not as it was made",
-    "input": "their inputs",
+    "input": "an input changed, or may",
     "finder": "who found them runs",
 }
 _WHYS = 3  # different reasons of one sort that are told one by one
