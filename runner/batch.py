@@ -183,13 +183,12 @@ class Batch:
         """Output path -> id. Raises Conflict."""
         makers: dict[str, str] = {}
         for node in self.nodes.values():
-            for field in node.type.outputs:
-                for path in paths_in(node.params[field.name]):
-                    if path in makers:
-                        both = f"{makers[path]} and {node.id} both make {path}{self.found_by()}"
-                        twice = f"{node.id} names its output {path} twice{self.found_by()}"
-                        raise Conflict(twice if makers[path] == node.id else both)
-                    makers[path] = node.id
+            for path in outputs_of(node.type, node.params):
+                if path in makers:
+                    both = f"{makers[path]} and {node.id} both make {path}{self.found_by()}"
+                    twice = f"{node.id} names its output {path} twice{self.found_by()}"
+                    raise Conflict(twice if makers[path] == node.id else both)
+                makers[path] = node.id
         return makers
 
     def proposals(self, depth: int, submitted: bool) -> list[Proposal]:
@@ -222,7 +221,7 @@ class Batch:
                     fingerprint=node.fingerprint,
                     after=tuple(dict.fromkeys(after)) if after else (),
                     inputs=tuple(dict.fromkeys(needs)) if needs else (),
-                    outputs=tuple(path for field in type_.outputs for path in paths_in(params[field.name])),
+                    outputs=outputs_of(type_, params),
                     limits=limits_of(node.task) if node.task is not None and type_.limited else {},
                     priority=type_.priority,
                     all_done=type_.all_done,
@@ -246,6 +245,14 @@ class Batch:
             f"with different parameters: "
             f"{type_.name}.{name} is {shown(node.params[name])} and {shown(params[name])}"
         )
+
+
+def outputs_of(type_: TaskType, params: Mapping[str, Json]) -> tuple[str, ...]:
+    """The paths that a task makes."""
+    if len(type_.outputs) == 1:
+        value = params[type_.outputs[0].name]
+        return (value,) if type(value) is str else tuple(value or ())
+    return tuple(path for field in type_.outputs for path in paths_in(params[field.name]))
 
 
 def made_by(type_: TaskType, params: Mapping[str, Json]) -> str:

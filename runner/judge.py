@@ -52,9 +52,12 @@ class Judge:
         """Whether a done job is up to date."""
         record = job.result
         try:
-            found = None if self._is_as_it_was(job) else next(self.differences(job), None)
+            kind = self._catalog.kind(job.task)
+            found = None if self._is_as_it_was(kind, job) else next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
+        except (RunnerError, TypeError) as error:
+            return Judged(id=job.id, reason=str(error) if record is not None else "it has no record of a success")
         if found is not None or record is None:
             return Judged(id=job.id, reason=found.says if found else "it has no record of a success")
         if record.run == self._run:
@@ -62,7 +65,7 @@ class Judge:
             return Judged(id=job.id, reason=None, found=record.found, dropped=dropped, change=change)
         if record.change == "absent":
             return Judged(id=job.id, reason=None, found=record.found)
-        return Judged(id=job.id, reason=None, asks=self._catalog.kind(job.task).asks or bool(record.found))
+        return Judged(id=job.id, reason=None, asks=kind.asks or bool(record.found))
 
     def differences(self, job: Brief) -> Iterator[Difference]:
         """Every reason why a done job is due, the first of them first. Raises ClassGone."""
@@ -90,14 +93,10 @@ class Judge:
         if record.run != self._run:
             yield from self._wanted(kind, job, record)
 
-    def _is_as_it_was(self, job: Brief) -> bool:
+    def _is_as_it_was(self, kind: TaskType, job: Brief) -> bool:
         """Whether a glance tells that nothing makes the job due, as with most jobs, most nights."""
         record = job.result
         if record is None or record.invalidated or self._force or self._force_tasks:
-            return False
-        try:
-            kind = self._catalog.kind(job.task)
-        except (RunnerError, TypeError):
             return False
         asked = kind.has_due or kind.max_age is not None
         return (not asked or record.run == self._run) and self._is_plainly_the_same(kind, job, record)

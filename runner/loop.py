@@ -262,19 +262,21 @@ class Loop:
         for start in range(0, len(for_disk), SLICE):
             part = for_disk[start : start + SLICE]
             self._store.carry_out(part)
-            moves = [done for done in part if isinstance(done, Move)]
+            moves = [done for done in part if type(done) is Move]
             now = self._clock()
             for watcher in self._watchers if moves else ():
                 watcher.moved(moves, now)
-        orders = [self._order(command) for command in commands if isinstance(command, Launch)]
+        if len(for_disk) == len(commands):
+            return
+        others = [each for each in commands if type(each) not in _FOR_DISK]
+        orders = [self._order(command) for command in others if type(command) is Launch]
         if orders:
             self._executor.start(orders, self._store.take_leftovers())
-        for command in commands if len(for_disk) + len(orders) < len(commands) else ():
-            match command:
-                case Judge() | Walk() | Trace():
-                    self._rounds.add(command)
-                case Count():
-                    self._count(command)
+        for command in others if len(orders) < len(others) else ():
+            if isinstance(command, Judge | Walk | Trace):
+                self._rounds.add(command)
+            elif isinstance(command, Count):
+                self._count(command)
 
     def _order(self, launch: Launch) -> Order:
         status = Status.DONE if launch.ask else Status.RUNNING

@@ -55,7 +55,7 @@ def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mappin
     """The done jobs of those classes that may have more than one output: names do not tell who owns those."""
     several: dict[str, bool] = {}
     for id, status in statuses.items():
-        name = id.rpartition("-")[0]
+        name = id[:-17]
         if status is not Status.DONE or several.get(name) is False:
             continue
         try:

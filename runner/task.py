@@ -77,7 +77,7 @@ class TaskMeta(type):
             return cast(T, type.__call__(cls, *args, **kwargs))
         if args:
             args = (*map(taken, args, plan.takes), *args[len(plan.takes) :])
-        for name in plan.names & kwargs.keys():
+        for name in plan.names & kwargs.keys() if kwargs else ():
             kwargs[name] = make_path(kwargs[name])
         task = type.__call__(cls, *args, **kwargs)
         for name in plan.names:  # defaults, and what __post_init__ has set

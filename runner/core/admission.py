@@ -60,7 +60,7 @@ class Admission:
 
         Raises Conflict, CycleFound or GrowthLimit.
         """
-        outdated = [proposal for proposal in batch if self._is_outdated(proposal, by_name)]
+        outdated = [each for each in batch if each.found_by is not None and self._is_outdated(each, by_name)]
         if outdated:
             batch = [proposal for proposal in batch if proposal not in outdated]
         makers = {path: proposal.id for proposal in batch for path in proposal.outputs}
@@ -80,13 +80,15 @@ class Admission:
         """
         if plan.superseded or plan.rebound:
             return False
-        ledger = self._ledger
+        ledger, waited_for = self._ledger, self._ledger.anybody_waits
         later = {entry.proposal.id for entry in plan.admitted}
         for entry in plan.admitted:
             id, fate = entry.proposal.id, entry.fate
             if fate is Fate.RETRY or (entry.after and not later.isdisjoint(entry.after)):
                 return False
-            if fate is not Fate.NEW and (ledger.is_open(id) or any(reader.open for reader in ledger.readers(id))):
+            if fate is not Fate.NEW and ledger.is_open(id):
+                return False
+            if fate is not Fate.NEW and waited_for and any(reader.open for reader in ledger.readers(id)):
                 return False
             later.discard(id)
         return True
@@ -111,7 +113,7 @@ class Admission:
         if superseded:
             named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
         if not proposal.inputs:
-            return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)), ())
+            return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)) if named else (), ())
         after = dict.fromkeys(named)
         unmade = []
         for need in proposal.inputs:

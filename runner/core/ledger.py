@@ -73,7 +73,7 @@ class Node:
         self.submitted = item.submitted
         self.fingerprint: str | None = item.fingerprint  # None: only its status is known
         self.depth = item.depth
-        self.found_by: str | None = item.found_by if isinstance(item, Proposal) else None
+        self.found_by: str | None = item.found_by if type(item) is Proposal else None
         self.others = item.outputs[1:]  # the outputs that its id does not tell
         self.blocker = 0  # which of those it comes after was found hopeless last: the first to look at again
         self.not_before: float | None = None
@@ -139,7 +139,7 @@ class Ledger:
     def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: Iterable[str]) -> None:
         """Take over what recovery found."""
         self._statuses.update(statuses)
-        self._names.update(dict.fromkeys(id.rpartition("-")[0] for id in statuses))
+        self._names.update(dict.fromkeys(id[:-17] for id in statuses))
         self._owners.update(owners)
         self.revivable.update(revivable)
 

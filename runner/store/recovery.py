@@ -79,7 +79,7 @@ def _list(shelf: Shelf, faults: list[_Fault]) -> tuple[dict[str, Status], dict[s
     twice: dict[str, list[Status]] = {}
     for status in STATUS_FOLDERS:
         for name in shelf.files.names(shelf.fds[status]):
-            if not name.endswith(".json") or name.startswith("."):
+            if name[-5:] != ".json" or name[0] == ".":
                 continue
             id = name[:-5]
             if not codec.is_id(id):

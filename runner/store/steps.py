@@ -178,7 +178,7 @@ class Steps:
         if id in self._content or id in self._where:
             return False
         try:
-            found = codec.skim(self._shelf.load(id, Status.DONE), id)
+            found = codec.skim(self._shelf.load_name(Status.DONE, f"{id}.json"), id)
         except BadJobFile:
             return False
         if found is None or not codec.says_nothing_new(found, proposal, after):
