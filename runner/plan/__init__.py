@@ -228,7 +228,10 @@ class _Sorted:
         ran = self._foreteller.ran
         may = self._may()
         self._spread(may)
-        planned = [self._planned(job) for job in ran.values()]
+        gone = frozenset(self._engine.gone)
+        planned = [self._planned(job) for job in ran.values() if job.id not in gone]
+        for id in gone & ran.keys():  # whether a worker is free before that is known
+            may[id] = self._by(id, "unfinished", "it was left unfinished, and nobody names it any more", ran[id])
         reached = [node for node in self._engine.ledger.nodes() if node.reached]
         if any(map(self._finds, (*ran, *may))):
             for node in reached:
