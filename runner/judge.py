@@ -22,6 +22,8 @@ from runner.task import TaskType, decode, paths_in, wiring, with_defaults
 from runner.workers.record import last_of
 from runner.workers.staging import digest, is_file
 
+_NO_RECORD = "it has no record of a success"
+
 
 class Judge:
     """What one run goes by. `started`: its start, in seconds since the epoch. `verify`: hash outputs, too.
@@ -51,15 +53,17 @@ class Judge:
     def judge(self, job: Brief) -> Judged:
         """Whether a done job is up to date."""
         record = job.result
+        if record is None:
+            return Judged(id=job.id, reason=_NO_RECORD)
         try:
             kind = self._catalog.kind(job.task)
             found = None if self._is_as_it_was(kind, job) else next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
         except (RunnerError, TypeError) as error:
-            return Judged(id=job.id, reason=str(error) if record is not None else "it has no record of a success")
-        if found is not None or record is None:
-            return Judged(id=job.id, reason=found.says if found else "it has no record of a success")
+            return Judged(id=job.id, reason=str(error))
+        if found is not None:
+            return Judged(id=job.id, reason=found.says)
         if record.run == self._run:
             change, dropped = record.told or record.change or "", record.dropped_in(self._run)
             return Judged(id=job.id, reason=None, found=record.found, dropped=dropped, change=change)
@@ -75,7 +79,7 @@ class Judge:
         """The same. `assumed`: inputs that are taken to be as they were recorded, there or not."""
         record = job.result
         if record is None:
-            yield Difference(part="record", says="it has no record of a success")
+            yield Difference(part="record", says=_NO_RECORD)
             return
         if record.invalidated:
             at = codec.stamp(record.invalidated.timestamp())

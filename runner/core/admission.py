@@ -62,7 +62,8 @@ class Admission:
         """
         outdated = [each for each in batch if each.found_by is not None and self._is_outdated(each, by_name)]
         if outdated:
-            batch = [proposal for proposal in batch if proposal not in outdated]
+            left_out = {proposal.id for proposal in outdated}
+            batch = [proposal for proposal in batch if proposal.id not in left_out]
         makers = {path: proposal.id for proposal in batch for path in proposal.outputs}
         ids = {proposal.id for proposal in batch}
         superseded: dict[str, str] = {}

@@ -17,16 +17,16 @@ from runner.plan.paper import Paper
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import decode, input_paths
-from runner.workers.port import Order, Outcome, Reply
+from runner.workers.port import Nobody, Order, Outcome, Reply
 from runner.workers.record import dropped
 
 _PLACES = 1000
 _STEP = 3600.0  # seconds
 
 
-class Foreteller:
+class Foreteller(Nobody):
     """`ran`: the jobs that a run would start, in order, as they are now. `makes`: what they make, and who.
-    `children`: whom a parent found, or names when it is `asked`.
+    `children`: whom a parent found, or names when it is asked.
     """
 
     def __init__(self, paper: Paper, catalog: Catalog, known: Callable[[Iterable[str]], list[Proposal]], now: float):
@@ -38,7 +38,6 @@ class Foreteller:
         self.ran: dict[str, JobFile] = {}
         self.makes: dict[str, str] = {}
         self.children: dict[str, tuple[str, ...]] = {}
-        self.asked: set[str] = set()
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._orders += orders
@@ -51,15 +50,6 @@ class Foreteller:
             self.now += max(timeout, _STEP)
         orders, self._orders = self._orders, []
         return [self._answer(order) for order in orders]
-
-    def watch(self, fd: int) -> None:
-        pass
-
-    def unbegun(self) -> tuple[str, ...]:
-        return ()
-
-    def close(self) -> None:
-        pass
 
     def _answer(self, order: Order) -> Reply:
         job = codec.decode(bytes(order.job) + b"\n", order.id)
@@ -96,7 +86,6 @@ class Foreteller:
         return tuple(path for path in gone if path not in absent)
 
     def _ask(self, job: JobFile) -> Asked:
-        self.asked.add(job.id)
         try:
             kind = self._catalog.kind(job.task)
             record = codec.record_of(job)
