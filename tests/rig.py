@@ -29,6 +29,7 @@ from runner.task import Task
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
 from runner.workers.port import Order, Outcome, Reply, Settings
+from tests.workers import tasks
 
 RUN = "20261122T020000Z"
 STARTED = 1795312800.0
@@ -201,6 +202,19 @@ class Rig:
     def outcomes(self, id: str) -> list[str]:
         """How the attempts at a job ended."""
         return [attempt["outcome"] for attempt in self.job(id)[1].attempts]
+
+
+def made(task: Any, action: Callable[[Any], Any] | None = None) -> JobFile:
+    """The job file of a task that has run; its files are there."""
+    if action is not None:
+        tasks.ACTIONS["it"] = action
+    rig = Rig()
+    (id,) = rig.submit([task])
+    assert rig.loop.run()
+    status, job = rig.job(id)
+    assert status == "done"
+    rig.store.close()
+    return job
 
 
 def id_of(task: Task) -> str:

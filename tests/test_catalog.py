@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,9 +12,7 @@ from runner.catalog import Catalog
 from runner.core.model import Limit, Status
 from runner.errors import TargetError
 from runner.store import codec
-from runner.store.codec import JobFile
-from tests.rig import STARTED, Rig
-from tests.workers import tasks
+from tests.rig import STARTED, Rig, made
 from tests.workers.tasks import Act, Rated, Write
 
 DAY = 24 * 3600.0
@@ -31,19 +28,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def catalog(project: Path) -> Catalog:
     return Catalog(["tests"], project)
-
-
-def made(task: Any, action: Callable[[Any], Any] | None = None) -> JobFile:
-    """The job file of a task that has run; its files are there."""
-    if action is not None:
-        tasks.ACTIONS["it"] = action
-    rig = Rig()
-    (id,) = rig.submit([task])
-    assert rig.loop.run()
-    status, job = rig.job(id)
-    assert status == "done"
-    rig.store.close()
-    return job
 
 
 # ----------------------------------------------------------------------------------------------------- the classes

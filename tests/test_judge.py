@@ -19,7 +19,7 @@ from runner.judge import Judge
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import Last, Task
-from tests.rig import RUN, STARTED, Rig
+from tests.rig import RUN, STARTED, Rig, made
 from tests.workers import tasks
 from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write
 
@@ -36,19 +36,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def catalog(project: Path) -> Catalog:
     return Catalog(["tests"], project)
-
-
-def made(task: Any, action: Callable[[Any], Any] | None = None) -> JobFile:
-    """The job file of a task that has run; its files are there."""
-    if action is not None:
-        tasks.ACTIONS["it"] = action
-    rig = Rig()
-    (id,) = rig.submit([task])
-    assert rig.loop.run()
-    status, job = rig.job(id)
-    assert status == "done"
-    rig.store.close()
-    return job
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, cls: type[Task], **settings: Any) -> Catalog:
