@@ -17,7 +17,7 @@ from runner.core.model import Json
 from runner.core.trace import Difference, Made, Trace, differences
 from runner.errors import RunnerError
 from runner.store import codec
-from runner.store.codec import Brief, Record
+from runner.store.codec import Brief, Digest, Record
 from runner.task import TaskType, decode, paths_in, wiring, with_defaults
 from runner.workers.record import last_of
 from runner.workers.staging import digest, is_file
@@ -107,14 +107,21 @@ class Judge:
 
     def _is_plainly_the_same(self, kind: TaskType, job: Brief, record: Record) -> bool:
         """What most jobs are, most nights: no file to read, and everything as recorded, to the letter."""
-        return (
-            not (kind.untraced or self._verify)
-            and len(job.params) == len(kind.fields)
-            and record.version == kind.version
-            and codec.same(record.params, job.params)
-            and len(record.outputs) == sum(len(paths_in(job.params.get(field.name))) for field in kind.outputs)
-            and all(made is not None and self._size(path) == made.bytes for path, made in record.outputs.items())
-        )
+        params = job.params
+        if (
+            kind.untraced
+            or self._verify
+            or len(params) != len(kind.fields)
+            or record.version != kind.version
+            or not codec.same(record.params, params)
+        ):
+            return False
+        makes = 0
+        for field in kind.outputs:
+            makes += len(paths_in(params.get(field.name)))
+        if len(record.outputs) != makes:
+            return False
+        return all(map(self._has_size, record.outputs, record.outputs.values()))
 
     def _wanted(self, kind: TaskType, job: Brief, record: Record) -> Iterator[Difference]:
         """Why it is due whatever it was made from; not asked of what succeeded in this run."""
@@ -184,6 +191,9 @@ class Judge:
             return Made(found.bytes, found.sha256)
         size = self._size(path)
         return None if size is None else Made(size)
+
+    def _has_size(self, path: str, made: Digest | None) -> bool:
+        return made is not None and self._size(path) == made.bytes
 
     def _size(self, path: str) -> int | None:
         try:

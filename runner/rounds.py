@@ -16,7 +16,7 @@ from runner.core import commands
 from runner.core.commands import Trace, Walk
 from runner.core.events import Asked, Event, Judged, Traced, Verified
 from runner.core.ledger import Ledger
-from runner.core.model import Proposal, Status
+from runner.core.model import CANCELLED, DONE, QUARANTINE, Proposal
 from runner.errors import BadJobFile, RunnerError
 from runner.judge import Judge
 from runner.listeners import Store
@@ -69,7 +69,7 @@ class Rounds:
         proposals = []
         for id in ids:
             status = self._ledger.status(id)
-            if status in (None, Status.QUARANTINE, Status.CANCELLED):
+            if status in (None, QUARANTINE, CANCELLED):
                 continue
             assert status is not None
             with suppress(FileNotFoundError, RunnerError, TypeError):
@@ -78,7 +78,7 @@ class Rounds:
 
     def _judged(self, id: str) -> Judged:
         try:
-            return self._judge.judge(self._store.brief(id, Status.DONE))
+            return self._judge.judge(self._store.brief(id, DONE))
         except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
             return Judged(id=id, reason=None)
 
@@ -91,7 +91,7 @@ class Rounds:
         """Of those whose file can be read."""
         for id in ids:
             status = self._ledger.status(id)
-            if status is None or status is Status.QUARANTINE:
+            if status is None or status is QUARANTINE:
                 continue
             with suppress(FileNotFoundError, BadJobFile):
                 yield self._store.brief(id, status)

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from runner.core import policy
 from runner.core.graph import prepared
-from runner.core.ledger import Ledger, Node, Phase, Several
-from runner.core.model import Need, Proposal, Status
+from runner.core.ledger import BUSY, Ledger, Node, Phase, Several
+from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, QUARANTINE, Need, Proposal, Status
 from runner.errors import Conflict, CycleFound, GrowthLimit
 
 
@@ -28,6 +28,9 @@ class Fate(Enum):
     JOIN = "waiting, or blocked: take the new wish and what it comes after"
     WISH = "take the new wish, nothing else"
     REJUDGE = "a worker has it: take the new wish, and compare it with its record when the worker is through"
+
+
+NEW, JUDGE, RETRY, JOIN, WISH, REJUDGE = Fate
 
 
 class Admitted(Struct, frozen=True):
@@ -68,8 +71,7 @@ class Admission:
         ids = {proposal.id for proposal in batch}
         superseded: dict[str, str] = {}
         for proposal in batch:
-            if proposal.outputs:
-                self._find_former_owners(proposal, ids, superseded)
+            self._find_former_owners(proposal, ids, superseded)
         admitted = [self._admit(proposal, makers, superseded, by_name) for proposal in batch]
         rebound = self._rebind(makers, unmade, superseded, ids)
         self._check_batch(admitted, rebound)
@@ -85,18 +87,18 @@ class Admission:
         later = {entry.proposal.id for entry in plan.admitted}
         for entry in plan.admitted:
             id, fate = entry.proposal.id, entry.fate
-            if fate is Fate.RETRY or (entry.after and not later.isdisjoint(entry.after)):
+            if fate is RETRY or (entry.after and not later.isdisjoint(entry.after)):
                 return False
-            if fate is not Fate.NEW and ledger.is_open(id):
+            if fate is not NEW and ledger.is_open(id):
                 return False
-            if fate is not Fate.NEW and waited_for and any(reader.open for reader in ledger.readers(id)):
+            if fate is not NEW and waited_for and any(reader.open for reader in ledger.readers(id)):
                 return False
             later.discard(id)
         return True
 
     def anew(self, entry: Admitted, *, by_name: bool) -> Admitted:
         """The entry of a plan that is some events old: workers may have begun and ended jobs since."""
-        if entry.fate is Fate.NEW or self._ledger.node(entry.proposal.id) is None:  # nobody touched it meanwhile
+        if entry.fate is NEW or self._ledger.node(entry.proposal.id) is None:  # nobody touched it meanwhile
             return entry
         return replace(entry, fate=self._fate(entry.proposal, by_name))
 
@@ -159,46 +161,44 @@ class Admission:
         id = proposal.id
         node = self._ledger.node(id)
         status = self._ledger.status(id) if node is None else node.status
-        if status is Status.DONE and node is None:
-            return Fate.JUDGE
+        if status is DONE and node is None:
+            return JUDGE
         wish = node.fingerprint if node is not None else None
         other = by_name or (wish is not None and wish != proposal.fingerprint)
         match status:
             case None | Status.QUARANTINE:
-                return Fate.NEW
+                return NEW
             case Status.PENDING:
-                return Fate.JOIN
+                return JOIN
             case Status.RUNNING:
-                return Fate.REJUDGE if other else Fate.WISH
+                return REJUDGE if other else WISH
             case Status.DONE:
                 assert node is not None
                 return _fate_of_done(node, other)
             case Status.FAILED if other or (id not in self._ledger.failed and (node is None or not node.reached)):
-                return Fate.RETRY
+                return RETRY
             case Status.BLOCKED if node is not None and node.open:
-                return Fate.JOIN
+                return JOIN
             case Status.BLOCKED if by_name or not (self._resuming or (node is not None and node.proposed)):
-                return Fate.RETRY
+                return RETRY
             case Status.BLOCKED:
-                return Fate.JOIN
+                return JOIN
             case Status.CANCELLED if by_name or id in self._ledger.revivable:
-                return Fate.RETRY
+                return RETRY
             case _:
-                return Fate.WISH
+                return WISH
 
     def _find_former_owners(self, proposal: Proposal, batch: set[str], superseded: dict[str, str]) -> None:
-        first = proposal.outputs[0]  # its hash is in the id
-        for path in proposal.outputs:
-            for id in self._ledger.owners(path, known=proposal.id if path is first else None):
-                if id in batch or self._ledger.status(id) in (Status.CANCELLED, Status.QUARANTINE):
-                    continue
-                node = self._ledger.node(id)
-                if node is not None and (node.proposed or node.phase is Phase.BUSY):
-                    raise Conflict(
-                        f"{path} is the output of two jobs: {id} (found by {_finder(node.found_by)}) and "
-                        f"{proposal.id} (found by {_finder(proposal.found_by)}); give each an output of its own"
-                    )
-                superseded.setdefault(id, proposal.id)
+        for path, id in self._ledger.rivals(proposal):
+            if id in batch or self._ledger.status(id) in (CANCELLED, QUARANTINE):
+                continue
+            node = self._ledger.node(id)
+            if node is not None and (node.proposed or node.phase is BUSY):
+                raise Conflict(
+                    f"{path} is the output of two jobs: {id} (found by {_finder(node.found_by)}) and "
+                    f"{proposal.id} (found by {_finder(proposal.found_by)}); give each an output of its own"
+                )
+            superseded.setdefault(id, proposal.id)
 
     def _rebind(
         self, makers: Mapping[str, str], unmade: Several, superseded: Mapping[str, str], batch: set[str]
@@ -216,7 +216,7 @@ class Admission:
             reader = self._ledger.node(id)
             if reader is None or id in batch or id in superseded:
                 continue
-            if reader.status in (Status.FAILED, Status.CANCELLED):
+            if reader.status in (FAILED, CANCELLED):
                 continue
             stay = (superseded.get(upstream, upstream) for upstream in reader.after)
             after = tuple(dict.fromkeys((*stay, *owners)))
@@ -243,13 +243,14 @@ class Admission:
         Cycles among those that the batch sets to wait are left to its sorter. Any other comes into the batch from a
         job outside, or goes through one that is only wished for; and it takes somebody who comes after somebody new.
         """
-        after = {entry.proposal.id: entry.after for entry in admitted} | rebound
-        if not any(upstream and self._is_new(id, upstream) for id, upstream in after.items()):
+        edges = {entry.proposal.id: entry.after for entry in admitted if entry.after} | rebound
+        if not any(upstream and self._is_new(id, upstream) for id, upstream in edges.items()):
             return
+        after = {entry.proposal.id: entry.after for entry in admitted} | rebound
         starts = list(rebound)
         for entry in admitted:
             id = entry.proposal.id
-            unsorted = entry.fate in (Fate.WISH, Fate.REJUDGE)
+            unsorted = entry.fate in (WISH, REJUDGE)
             if unsorted or any(reader.id not in after for reader in self._ledger.readers(id)):
                 starts.append(id)
         self.check_cycles(after, starts)
@@ -272,7 +273,7 @@ class Admission:
 
     def _waits_for(self, id: str) -> tuple[str, ...]:
         node = self._ledger.node(id)
-        if node is None or not (node.open or node.proposed or node.status is Status.BLOCKED):
+        if node is None or not (node.open or node.proposed or node.status is BLOCKED):
             return ()
         return node.after
 
@@ -280,13 +281,13 @@ class Admission:
 def _fate_of_done(node: Node, other: bool) -> Fate:
     match node.phase:
         case Phase.WAITING:
-            return Fate.JOIN
+            return JOIN
         case Phase.ASKING | Phase.BUSY if other:
-            return Fate.REJUDGE
+            return REJUDGE
         case Phase.SETTLED if other or not node.proposed:
-            return Fate.JUDGE
+            return JUDGE
         case _:
-            return Fate.WISH
+            return WISH
 
 
 def _finder(id: str | None) -> str:

@@ -22,8 +22,21 @@ from collections.abc import Iterable, Sequence
 
 from runner.core.commands import Change, Command, Judge, Move
 from runner.core.graph import Forest
-from runner.core.ledger import Ledger, Node, Phase, Several
-from runner.core.model import Need, Proposal, Status, Step, Stored, transition
+from runner.core.ledger import (
+    ASKING,
+    BUSY,
+    DELAYED,
+    HELD,
+    JUDGING,
+    READY,
+    SETTLED,
+    WAITING,
+    Ledger,
+    Node,
+    Phase,
+    Several,
+)
+from runner.core.model import BLOCKED, DONE, Need, Proposal, Step, Stored, transition
 from runner.core.queue import Override, ReadyQueue
 
 
@@ -56,10 +69,10 @@ class Board:
 
     def phase(self, node: Node, phase: Phase) -> None:
         """The one place where a node changes its phase."""
-        if node.phase is Phase.READY:
+        if node.phase is READY:
             self.ready.withdraw(node.id)
         if node.finds:
-            self.finders += (phase is not Phase.SETTLED) - node.open
+            self.finders += (phase is not SETTLED) - node.open
         self.phases[node.phase] -= 1
         self.phases[phase] += 1
         node.phase = phase
@@ -83,7 +96,7 @@ class Board:
         self.ledger.forget(id)
 
     def _drop(self, node: Node) -> None:
-        if node.phase is Phase.READY:
+        if node.phase is READY:
             self.ready.withdraw(node.id)
         self.missing.pop(node.id, None)
         self.unsure.pop(node.id, None)
@@ -97,7 +110,7 @@ class Board:
             status = self.ledger.status(id)
             assert status is not None
             node = Node(item or Stored(id=id, status=status), status, ())
-            node.phase = Phase.SETTLED
+            node.phase = SETTLED
             if item is None:
                 node.fingerprint = None
             self.track(node)
@@ -106,7 +119,7 @@ class Board:
     def settle(self, *nodes: Node) -> None:
         """Through for this run. Iterative: a chain of a thousand blocked jobs must not recurse a thousand deep."""
         for node in nodes:
-            self.phase(node, Phase.SETTLED)
+            self.phase(node, SETTLED)
             self.missing.pop(node.id, None)
             self.unsure.pop(node.id, None)
             self._settled.append(node.id)
@@ -140,7 +153,7 @@ class Board:
 
     def release(self, node: Node, *, sure: bool = False) -> None:
         """All it came after may be settled: look at the facts. `sure`: nobody will be found that it comes after."""
-        if node.phase is not Phase.WAITING:
+        if node.phase is not WAITING:
             return
         if node.after and any(self.ledger.is_open(id) for id in node.after):
             self.plant([node])
@@ -149,19 +162,19 @@ class Board:
         others = self.finders > (node.finds and node.open)
         if hopeless is None and others and not sure and (unreached := self._unreached(node)):
             self.unsure[node.id] = unreached
-            self.phase(node, Phase.HELD)
-        elif node.status is Status.DONE:
+            self.phase(node, HELD)
+        elif node.status is DONE:
             if hopeless is not None:  # done jobs stay done when an upstream job fails tonight
                 self.settle(node)
             else:
-                self.phase(node, Phase.JUDGING)
+                self.phase(node, JUDGING)
                 self.out.append(Judge(node.id))
         elif hopeless is not None:
-            if node.status is not Status.BLOCKED:
+            if node.status is not BLOCKED:
                 self.move(node, Step.BLOCK, why=f"{hopeless} is {self.ledger.status(hopeless) or 'not there'}")
             self.settle(node)
         else:
-            if node.status is Status.BLOCKED:
+            if node.status is BLOCKED:
                 self.unblock(node)
                 self.look_again(self.ledger.readers(node.id))
             self.enqueue(node)
@@ -171,7 +184,7 @@ class Board:
         ledger, count = self.ledger, 0
         for id in node.after:
             upstream = ledger.node(id)
-            count += ledger.status(id) is Status.DONE and (upstream is None or not upstream.reached)
+            count += ledger.status(id) is DONE and (upstream is None or not upstream.reached)
         return count
 
     def reach(self, node: Node) -> None:
@@ -179,7 +192,7 @@ class Board:
         if node.reached:
             return
         node.reached = True
-        for reader in self.ledger.readers(node.id) if self.unsure and node.status is Status.DONE else ():
+        for reader in self.ledger.readers(node.id) if self.unsure and node.status is DONE else ():
             if reader.id in self.unsure:
                 self.unsure[reader.id] -= 1
                 if self.unsure[reader.id] <= 0:
@@ -191,23 +204,23 @@ class Board:
         held, self.unsure = self.unsure, {}
         for id in held:
             node = self.ledger[id]
-            self.phase(node, Phase.WAITING)
+            self.phase(node, WAITING)
             self.release(node, sure=True)
 
     def again(self, node: Node) -> None:
         """It has to run, or to be judged, once more."""
-        self.phase(node, Phase.WAITING)
+        self.phase(node, WAITING)
         self.release(node)
 
     def enqueue(self, node: Node) -> None:
         """It may start: once its inputs are there, at its time and in its turn."""
         if node.id in self.missing and not node.last_call:
-            self.phase(node, Phase.HELD)
+            self.phase(node, HELD)
         elif node.not_before is not None and node.not_before > self.now:
-            self.phase(node, Phase.DELAYED)
+            self.phase(node, DELAYED)
             heapq.heappush(self._delayed, (node.not_before, node.id))
         else:
-            self.phase(node, Phase.READY)
+            self.phase(node, READY)
             self.ready.push(node.id, node.priority, node.limits)
 
     def unblock(self, node: Node) -> None:
@@ -221,19 +234,19 @@ class Board:
         queue = deque(nodes)
         while queue:
             node = queue.popleft()
-            if node.status is Status.BLOCKED:
+            if node.status is BLOCKED:
                 if not node.all_done and self.ledger.hopeless(node) is not None:
                     continue
                 self.unblock(node)
                 queue.extend(self.ledger.readers(node.id))
                 if node.open:
                     continue
-            elif node.phase is Phase.HELD:
+            elif node.phase is HELD:
                 if node.id in self.missing or node.id in self.unsure:
                     continue
-            elif node.phase not in (Phase.DELAYED, Phase.READY):
+            elif node.phase not in (DELAYED, READY):
                 continue
-            self.phase(node, Phase.WAITING)
+            self.phase(node, WAITING)
             waiting.append(node)
         if waiting:
             self.plant(waiting)
@@ -244,9 +257,9 @@ class Board:
         Else a job taken over from an older flow, in which the order was another, might go round with this one for ever.
         """
         for node in self.ledger.readers(id):
-            if node.phase in (Phase.BUSY, Phase.ASKING):
+            if node.phase in (BUSY, ASKING):
                 node.rejudge = True
-            elif node.proposed and node.status is Status.DONE and node.phase is Phase.SETTLED:
+            elif node.proposed and node.status is DONE and node.phase is SETTLED:
                 self.again(node)
                 self.look_again(self.ledger.readers(node.id))
 
@@ -255,7 +268,7 @@ class Board:
         while self._delayed and self._delayed[0][0] <= self.now:
             not_before, id = heapq.heappop(self._delayed)
             node = self.ledger.node(id)
-            if node is not None and node.phase is Phase.DELAYED and node.not_before == not_before:
+            if node is not None and node.phase is DELAYED and node.not_before == not_before:
                 self.enqueue(node)
 
     def next_time(self) -> float | None:

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from runner.core.board import Board
 from runner.core.commands import Change, Trace
 from runner.core.events import Traced
-from runner.core.ledger import Node, Phase
-from runner.core.model import UNFINISHED, Attempt, Status, Step
+from runner.core.ledger import BUSY, DELAYED, HELD, PARKED, READY, WAITING, Node
+from runner.core.model import CANCELLED, PENDING, UNFINISHED, Attempt, Step
 
 _GONE = Attempt(outcome="gone", type="Gone", message="nobody names it any more")
-_PARKABLE = (Phase.WAITING, Phase.HELD, Phase.DELAYED, Phase.READY)
+_PARKABLE = (WAITING, HELD, DELAYED, READY)
 
 
 class Departures:
@@ -40,14 +40,14 @@ class Departures:
             if id in self._gone or (node is not None and node.proposed):
                 continue
             self._dropped[id] = None
-            waits = node is not None and node.status is Status.PENDING and node.phase in _PARKABLE
+            waits = node is not None and node.status is PENDING and node.phase in _PARKABLE
             if node is not None and waits and not node.submitted:
-                self._board.phase(node, Phase.PARKED)
+                self._board.phase(node, PARKED)
 
     def dismiss(self) -> None:
         """Nothing else can run: nobody came for those that were parked."""
         for node in list(self._board.ledger.nodes()):
-            if node.phase is Phase.PARKED:
+            if node.phase is PARKED:
                 self._gone[node.id] = None
                 self._cancel(node)
 
@@ -66,7 +66,7 @@ class Departures:
             if submitted or id in event.spared or self._is_named(id):
                 continue
             status = self._board.ledger.status(id)
-            if status is not Status.CANCELLED:  # else it was superseded, or a person did not want it
+            if status is not CANCELLED:  # else it was superseded, or a person did not want it
                 self._gone[id] = None
             if status in UNFINISHED:
                 self._cancel(self._board.node_of(id))
@@ -74,7 +74,7 @@ class Departures:
 
     def _is_named(self, id: str) -> bool:
         node = self._board.ledger.node(id)
-        return node is not None and (node.proposed or node.phase is Phase.BUSY)
+        return node is not None and (node.proposed or node.phase is BUSY)
 
     def _cancel(self, node: Node) -> None:
         self._board.move(node, Step.CANCEL, change=Change(attempt=_GONE), why=_GONE.message)

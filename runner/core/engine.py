@@ -43,14 +43,14 @@ from runner.core.events import (
     Wound,
 )
 from runner.core.intake import Intake
-from runner.core.ledger import Node, Phase
-from runner.core.model import UNFINISHED, Attempt, Need, Status, Step
+from runner.core.ledger import ASKING, BUSY, DELAYED, HELD, PARKED, SETTLED, WAITING, Node, Phase
+from runner.core.model import BLOCKED, DONE, FAILED, RUNNING, UNFINISHED, Attempt, Need, Status, Step
 from runner.core.queue import Override
 from runner.core.review import Review
 from runner.core.takeover import take_over
 from runner.errors import CycleFound, Refused
 
-_IDLE = (Phase.WAITING, Phase.HELD, Phase.PARKED, Phase.SETTLED)
+_IDLE = (WAITING, HELD, PARKED, SETTLED)
 
 
 class Engine:
@@ -85,7 +85,7 @@ class Engine:
     def finished(self) -> bool:
         """Whether every job this run deals with is settled."""
         phases = self._board.phases
-        return sum(phases) == phases[Phase.SETTLED] and not self.entering
+        return sum(phases) == phases[SETTLED] and not self.entering
 
     @property
     def entering(self) -> int:
@@ -106,7 +106,7 @@ class Engine:
     @property
     def busy(self) -> int:
         """How many jobs are with a worker."""
-        return self._board.phases[Phase.BUSY]
+        return self._board.phases[BUSY]
 
     @property
     def claimable(self) -> int:
@@ -115,7 +115,7 @@ class Engine:
 
     def with_workers(self) -> tuple[str, ...]:
         """The jobs that are with a worker."""
-        return tuple(node.id for node in self.ledger.nodes() if node.phase is Phase.BUSY)
+        return tuple(node.id for node in self.ledger.nodes() if node.phase is BUSY)
 
     def next_time(self) -> float | None:
         """When the next retry or rate comes due, in seconds since the epoch."""
@@ -127,17 +127,17 @@ class Engine:
 
     def changes(self) -> dict[str, Counter[str]]:
         """Class name -> what became of the jobs that this run reached, and of those that are gone, in numbers."""
-        found: dict[str, Counter[str]] = {}
         gone = frozenset(self._departures.gone)  # some of them ran before that was known: each counts once
-        for node in self.ledger.nodes():
-            kind = _KINDS.get(node.status) if node.status is not Status.DONE else node.change or "unchanged"
-            if node.reached and kind and (not gone or node.id not in gone):
-                task = node.id[:-17]
-                if task not in found:
-                    found[task] = Counter()
-                found[task][kind] += 1
-        for id in gone:
-            found.setdefault(id.rpartition("-")[0], Counter())["gone"] += 1
+        numbers = Counter(
+            (node.id[:-17], (node.change or "unchanged") if node.status is DONE else _KINDS.get(node.status, ""))
+            for node in self.ledger.nodes()
+            if node.reached and node.id not in gone
+        )
+        numbers.update((id[:-17], "gone") for id in gone)
+        found: dict[str, Counter[str]] = {}
+        for (task, kind), number in numbers.items():
+            if kind:
+                found.setdefault(task, Counter())[kind] = number
         return found
 
     @property
@@ -179,9 +179,9 @@ class Engine:
         board.wake()
         while free > 0 and board.asks:
             node = self.ledger[board.asks.popleft()]
-            if node.phase is not Phase.ASKING:
+            if node.phase is not ASKING:
                 continue
-            board.phase(node, Phase.BUSY)
+            board.phase(node, BUSY)
             board.out.append(Launch(node.id, alone=node.suspect, ask=True))
             free -= 1
         while free > 0:
@@ -195,7 +195,7 @@ class Engine:
 
     def _claim(self, node: Node) -> None:
         node.rejudge = node.unwanted = False
-        self._board.phase(node, Phase.BUSY)
+        self._board.phase(node, BUSY)
         self._board.move(node, Step.CLAIM)
         self._board.out.append(Launch(node.id, alone=node.suspect))
 
@@ -209,9 +209,9 @@ class Engine:
             return
         if board.unsure:
             board.be_sure()
-        elif phases[Phase.PARKED]:
+        elif phases[PARKED]:
             self._departures.dismiss()
-        elif phases[Phase.HELD]:
+        elif phases[HELD]:
             self._give_up_waiting()
         else:
             return
@@ -219,7 +219,7 @@ class Engine:
 
     def _give_up_waiting(self) -> None:
         board = self._board
-        held = [(node, needs) for id, needs in board.missing.items() if (node := self.ledger[id]).phase is Phase.HELD]
+        held = [(node, needs) for id, needs in board.missing.items() if (node := self.ledger[id]).phase is HELD]
         content = [node for node, needs in held if all(need.optional for need in needs.values())]
         for node in content or [node for node, _ in held]:
             node.last_call = True
@@ -232,7 +232,7 @@ class Engine:
 
     def _returned(self, event: Returned) -> None:
         node = self.ledger[event.id]
-        if node.status is Status.RUNNING:  # and not done, and only asked for its children
+        if node.status is RUNNING:  # and not done, and only asked for its children
             self._board.ready.release(node.limits)
 
     def _finished(self, event: Finished) -> None:
@@ -300,7 +300,7 @@ class Engine:
             charged = set(event.begun)
         for id in (*event.begun, *event.waiting):
             node = self.ledger[id]
-            asked = node.status is Status.DONE
+            asked = node.status is DONE
             begun = id in event.begun
             if id in charged and asked and node.suspect:
                 self._review.expire(node, f"{event.message} when it was asked for its children")
@@ -358,16 +358,16 @@ class Engine:
         board = self._board
         for id in event.ids:
             node = self.ledger.node(id)
-            if node is not None and node.phase is Phase.DELAYED:
+            if node is not None and node.phase is DELAYED:
                 node.not_before = None
                 board.enqueue(node)
 
     def _cancelled(self, event: Cancelled) -> None:
         for id in event.ids:
-            if self.ledger.status(id) not in UNFINISHED | {Status.FAILED}:
+            if self.ledger.status(id) not in UNFINISHED | {FAILED}:
                 continue
             node = self.ledger.node(id)
-            if node is not None and node.phase is Phase.BUSY:
+            if node is not None and node.phase is BUSY:
                 node.unwanted = True  # its worker is not stopped: what succeeds is done, else it is not tried again
             else:
                 self._intake.cancel(id)
@@ -381,7 +381,7 @@ def _adds_edges(event: Event) -> bool:
 
 _FINDERS = frozenset({Finished, Asked})
 _ADDING = _FINDERS | {Lacked}
-_KINDS = {Status.FAILED: "failed", Status.BLOCKED: "blocked"}
+_KINDS = {FAILED: "failed", BLOCKED: "blocked"}
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from runner.core import policy
-from runner.core.admission import Admission, Admitted, Fate, Plan
+from runner.core.admission import JOIN, NEW, REJUDGE, RETRY, WISH, Admission, Admitted, Plan
 from runner.core.board import Board
 from runner.core.commands import Bind, Change, Create, Discard, Rewish
 from runner.core.ledger import Node
-from runner.core.model import Attempt, Proposal, Status, Step
+from runner.core.model import BLOCKED, PENDING, Attempt, Proposal, Step
 from runner.errors import GrowthLimit
 
 
@@ -73,7 +73,7 @@ class Intake:
     def upcoming(self, start: int, stop: int) -> list[Create]:
         """The new jobs among the next to enter, from the `start`-th to before the `stop`-th."""
         entries = islice(self._rest, start, stop)
-        return [Create(entry.proposal, entry.after) for entry in entries if entry.fate is Fate.NEW]
+        return [Create(entry.proposal, entry.after) for entry in entries if entry.fate is NEW]
 
     def _take_up(self, plan: Plan) -> None:
         board = self._board
@@ -87,7 +87,7 @@ class Intake:
             else:
                 self._enter(entry, node)
             staged = entry.proposal.staged
-            if staged and entry.fate is not Fate.NEW:
+            if staged and entry.fate is not NEW:
                 board.out.append(Discard((staged,)))
         changed += [self._bind(board.ledger[id], after) for id, after in plan.rebound.items()]
         for entry in plan.admitted if board.unmade else ():
@@ -96,7 +96,7 @@ class Intake:
         board.settle(*map(board.ledger.__getitem__, plan.superseded))
         for id in opened if board.ledger.anybody_waits else ():
             changed += board.ledger.readers(id)
-        changed += (node for node in grown if node is not None and node.status is Status.BLOCKED)
+        changed += (node for node in grown if node is not None and node.status is BLOCKED)
         if changed:
             board.look_again(changed)
         for id in released:
@@ -104,16 +104,16 @@ class Intake:
 
     def _node(self, entry: Admitted) -> Node | None:
         """The node that goes into the forest for this proposal; none, if it is only a new wish."""
-        if entry.fate in (Fate.WISH, Fate.REJUDGE):
+        if entry.fate in (WISH, REJUDGE):
             return None
         ledger = self._board.ledger
-        status = Status.PENDING if entry.fate is Fate.NEW else ledger.status(entry.proposal.id)
+        status = PENDING if entry.fate is NEW else ledger.status(entry.proposal.id)
         assert status is not None
         node = Node(entry.proposal, status, entry.after)
         known = ledger.node(node.id)
         if known is not None:
             node.suspect = known.suspect
-            node.not_before = known.not_before if entry.fate is Fate.JOIN else None
+            node.not_before = known.not_before if entry.fate is JOIN else None
         return node
 
     def _wish(self, entry: Admitted) -> None:
@@ -123,7 +123,7 @@ class Intake:
         board.ledger.own(node, proposal.outputs[1:])
         if not node.proposed:
             board.read(node.id, entry.unmade)
-        node.rejudge |= entry.fate is Fate.REJUDGE
+        node.rejudge |= entry.fate is REJUDGE
         node.fingerprint, node.found_by, node.depth = proposal.fingerprint, proposal.found_by, proposal.depth
         node.proposed = True
         board.reach(node)
@@ -139,11 +139,11 @@ class Intake:
             board.lack(node.id, (need for need in entry.unmade if not need.exists))
         node.proposed = True
         board.reach(node)
-        if entry.fate is Fate.NEW:
+        if entry.fate is NEW:
             board.out.append(Create(proposal, entry.after))
         else:
             board.out.append(Rewish(proposal, entry.after, node.status))
-        if entry.fate is Fate.RETRY:
+        if entry.fate is RETRY:
             board.move(node, Step.RETRY, change=Change(reset_retries=True), why="to be tried again")
 
     def wait_for_makers(self, node: Node, paths: Iterable[str]) -> None:

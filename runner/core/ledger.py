@@ -12,7 +12,7 @@ from enum import IntEnum
 from hashlib import sha256
 from itertools import chain
 
-from runner.core.model import HOPELESS, Limit, Proposal, Status, Stored
+from runner.core.model import CANCELLED, HOPELESS, QUARANTINE, Limit, Proposal, Status, Stored
 
 NO_LIMITS: Mapping[str, Limit] = {}
 
@@ -29,6 +29,9 @@ class Phase(IntEnum):
     ASKING = 6  # being asked for its children
     PARKED = 7  # dropped by who found it: for somebody who names it
     SETTLED = 8  # nothing more to do in this run
+
+
+WAITING, HELD, DELAYED, READY, BUSY, JUDGING, ASKING, PARKED, SETTLED = Phase
 
 
 class Node:
@@ -64,7 +67,7 @@ class Node:
     def __init__(self, item: Proposal | Stored, status: Status, after: tuple[str, ...]) -> None:
         self.id = item.id
         self.status = status
-        self.phase = Phase.WAITING
+        self.phase = WAITING
         self.after = after
         self.limits = item.limits or NO_LIMITS
         self.priority = item.priority
@@ -90,7 +93,7 @@ class Node:
     @property
     def open(self) -> bool:
         """Whether jobs that come after it have to wait."""
-        return self.phase is not Phase.SETTLED
+        return self.phase is not SETTLED
 
 
 class Several:
@@ -201,7 +204,7 @@ class Ledger:
 
     def is_open(self, id: str) -> bool:
         node = self._nodes.get(id)
-        return node is not None and node.phase is not Phase.SETTLED
+        return node is not None and node.phase is not SETTLED
 
     def hopeless(self, node: Node) -> str | None:
         """One that the job comes after and that will not succeed: failed, blocked, cancelled, in quarantine, nowhere.
@@ -217,28 +220,40 @@ class Ledger:
                 return after[index]
         return None
 
-    def owners(self, path: str, known: str | None = None) -> Iterator[str]:
-        """The jobs that have `path` as an Output, in whatever status, each of them once.
+    def owners(self, path: str) -> list[str]:
+        """The jobs that have `path` as an Output, in whatever status, each of them once."""
+        return self._with_output(path, f"-{output_hash(path)}")
 
-        An id ends in the hash of its job's first output, so names alone answer for those.
+    def rivals(self, item: Proposal) -> list[tuple[str, str]]:
+        """Its outputs that other jobs have as well, in whatever status: output and job."""
+        if not item.outputs:
+            return []
+        first, own = item.outputs[0], item.id[:-17]
+        found = [(first, id) for id in self._with_output(first, item.id[-17:], besides=own)]
+        for path in item.outputs[1:]:
+            found += [(path, id) for id in self.owners(path) if id != item.id]
+        return found
+
+    def _with_output(self, path: str, ending: str, besides: str = "") -> list[str]:
+        """An id ends in the hash of its job's first output, so names alone answer for those. `besides`: one of these
+        that is not asked for.
         """
-        digest = output_hash(path) if known is None else known[-16:]
-        for name in self._names:
-            id = f"{name}-{digest}"
-            if id in self._nodes or id in self._statuses:
-                yield id
+        nodes, statuses = self._nodes, self._statuses
+        names = self._names
+        found = [id for name in names if name != besides and ((id := name + ending) in nodes or id in statuses)]
         owner = self._owners.get(path)
-        if owner is None or owner.endswith(digest):
-            return
-        node = self._nodes.get(owner)
-        if path in node.others if node is not None else owner in self._statuses:
-            yield owner
+        if owner is None or owner.endswith(ending):
+            return found
+        node = nodes.get(owner)
+        if path in node.others if node is not None else owner in statuses:
+            found.append(owner)
+        return found
 
     def maker(self, path: str) -> str | None:
         """The job to wait for when `path` is wanted: the owner that can make it, if there is one; else any."""
         found = None
         for id in self.owners(path):
-            if self.status(id) not in (Status.CANCELLED, Status.QUARANTINE):
+            if self.status(id) not in (CANCELLED, QUARANTINE):
                 return id
             found = id
         return found

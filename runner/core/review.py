@@ -11,8 +11,8 @@ from runner.core.commands import Change, Discard, Distrust, Relist, Walk
 from runner.core.departures import Departures
 from runner.core.events import Asked, Invalidated, Judged, Verified
 from runner.core.intake import Intake
-from runner.core.ledger import Node, Phase
-from runner.core.model import Status, Step
+from runner.core.ledger import ASKING, BUSY, JUDGING, SETTLED, Node
+from runner.core.model import DONE, QUARANTINE, RUNNING, Step
 from runner.errors import Refused
 
 
@@ -27,7 +27,7 @@ class Review:
 
     def judged(self, event: Judged) -> None:
         node = self._ledger[event.id]
-        if node.phase is not Phase.JUDGING:  # cancelled or superseded meanwhile
+        if node.phase is not JUDGING:  # cancelled or superseded meanwhile
             return
         node.change, node.heard = event.change, event.reason is None and not event.asks
         if event.dropped:
@@ -42,23 +42,23 @@ class Review:
             self._board.settle(node)
 
     def verified(self, event: Verified) -> None:
-        nodes = [node for node in map(self._ledger.__getitem__, event.ids) if node.phase is Phase.JUDGING]
+        nodes = [node for node in map(self._ledger.__getitem__, event.ids) if node.phase is JUDGING]
         for node in nodes:
             node.heard = True
         self._board.settle(*nodes)
 
     def ask(self, node: Node) -> None:
-        self._board.phase(node, Phase.ASKING)
+        self._board.phase(node, ASKING)
         self._board.asks.append(node.id)
 
     def walk(self, node: Node, found: tuple[str, ...]) -> None:
         """Those that it found last time stay reached."""
-        self._board.phase(node, Phase.ASKING)
+        self._board.phase(node, ASKING)
         self._board.out.append(Walk(found, node.id))
 
     def asked(self, event: Asked) -> None:
         node = self._ledger[event.id]
-        if node.status is not Status.DONE or node.phase not in (Phase.ASKING, Phase.BUSY):  # superseded meanwhile
+        if node.status is not DONE or node.phase not in (ASKING, BUSY):  # superseded meanwhile
             return
         if event.error is not None:
             self.expire(node, event.error)
@@ -94,18 +94,18 @@ class Review:
     def invalidated(self, event: Invalidated) -> None:
         for id in event.ids:
             node, status = self._ledger.node(id), self._ledger.status(id)
-            if status in (None, Status.QUARANTINE):
+            if status in (None, QUARANTINE):
                 continue
-            if node is not None and node.status is Status.RUNNING:
+            if node is not None and node.status is RUNNING:
                 node.distrusted = True  # what its worker is making now is not to be relied on either
                 continue
             self._distrust(self._board.node_of(id))
-            if node is None or node.status is not Status.DONE or not node.proposed:
+            if node is None or node.status is not DONE or not node.proposed:
                 continue
-            if node.phase is Phase.SETTLED:
+            if node.phase is SETTLED:
                 self._board.again(node)
                 self._board.look_again(self._ledger.readers(id))
-            elif node.phase in (Phase.ASKING, Phase.BUSY):
+            elif node.phase in (ASKING, BUSY):
                 node.rejudge = True
 
     def heed(self, node: Node) -> bool:

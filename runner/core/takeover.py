@@ -6,7 +6,7 @@ from runner.core.board import Board
 from runner.core.commands import Bind, Change
 from runner.core.events import Recovered
 from runner.core.ledger import Node, output_hash
-from runner.core.model import Attempt, Status, Step, Stored
+from runner.core.model import BLOCKED, CANCELLED, PENDING, QUARANTINE, RUNNING, Attempt, Step, Stored
 from runner.errors import CycleFound
 
 _INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
@@ -29,33 +29,33 @@ def take_over(board: Board, event: Recovered) -> None:
             stuck = set(error.cycle)
             for node in nodes:
                 if node.id in stuck:
-                    if node.status is Status.BLOCKED:
+                    if node.status is BLOCKED:
                         board.move(node, Step.UNBLOCK)
                     _fail(board, node, Attempt(outcome="failed", type="CycleFound", message=str(error)))
             nodes = [node for node in nodes if node.id not in stuck]
         else:
             break
-    board.look_again([node for node in nodes if node.status is Status.BLOCKED])
+    board.look_again([node for node in nodes if node.status is BLOCKED])
 
 
 def _put_right(board: Board, item: Stored) -> Node | None:
     """The node of an unfinished job; None, if there is nothing more to do for it."""
     node = Node(item, item.status, item.after)
     node.not_before = item.not_before
-    node.reached = item.status is not Status.BLOCKED
+    node.reached = item.status is not BLOCKED
     board.track(node)
     if item.finished:
         board.move(node, Step.FINISH, why="it lacked only its last rename")
         board.settle(node)
         return None
-    if item.status is Status.RUNNING:
+    if item.status is RUNNING:
         board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
-    if item.spent and node.status is Status.PENDING:
+    if item.spent and node.status is PENDING:
         board.move(node, Step.FAIL, why="its retries are used up")
         board.forget(node.id)  # it failed before this run, which may try it again
         board.ledger.load({node.id: node.status}, {}, ())
         return None
-    if item.problem is not None and node.status is Status.PENDING:
+    if item.problem is not None and node.status is PENDING:
         _fail(board, node, item.problem)
         return None
     return node
@@ -69,7 +69,7 @@ def _bind(board: Board, item: Stored, node: Node) -> None:
         if output_hash(need.path) in known:
             continue
         maker = board.ledger.maker(need.path)
-        if maker is None or board.ledger.status(maker) in (Status.CANCELLED, Status.QUARANTINE):
+        if maker is None or board.ledger.status(maker) in (CANCELLED, QUARANTINE):
             unmade.append(need)
         elif maker != node.id:
             makers.append(maker)

@@ -341,8 +341,12 @@ def same(one: Json, other: Json) -> bool:
     """Whether two values are the same JSON: 1, 1.0 and true are equal, and are not."""
     if one != other:
         return False
-    if type(one) is dict and all(type(value) is str for value in one.values()):
-        return True
+    if type(one) is dict:
+        for value in one.values():
+            if type(value) is not str:
+                break
+        else:
+            return True
     return _encoder.encode(one) == _encoder.encode(other)
 
 

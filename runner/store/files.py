@@ -22,7 +22,7 @@ MODE = 0o644  # for files; a group that may write a job file could choose the pa
 FOLDER_MODE = 0o755
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: to open a FIFO must not hang
-_NO_ATIME = getattr(os, "O_NOATIME", 0)  # saves most of what a first read of many small files costs
+_NO_TRACE = _READ | getattr(os, "O_NOATIME", 0)  # saves most of what a first read of many small files costs
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
 _RENAME_EXCHANGE = 2
@@ -101,7 +101,7 @@ class Files:
     def read(self, folder: int, name: str, cap: int) -> bytes:
         """The whole file. BadJobFile if it is no regular file, not this user's, or larger than `cap` bytes."""
         try:
-            descriptor = os.open(name, _READ | _NO_ATIME, dir_fd=folder)
+            descriptor = os.open(name, _NO_TRACE, dir_fd=folder)
         except PermissionError:  # a file of somebody else's may be read, but not without a trace
             descriptor = os.open(name, _READ, dir_fd=folder)
         except OSError as error:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from runner.core.commands import Create
-from runner.core.model import FLOW_ORDER, Status
+from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, FLOW_ORDER, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import Brief, JobFile
@@ -26,7 +26,7 @@ Durability: TypeAlias = Literal["process", "power"]
 
 INBOX, RUNS, LOGS, TRASH, TMP, LOCKS = "inbox", "runs", "logs", "trash", "tmp", "locks"
 FOLDERS = (INBOX, *(status.value for status in FLOW_ORDER), RUNS, LOGS, TRASH, TMP, LOCKS, "cache")
-RETURNABLE = frozenset({Status.FAILED, Status.BLOCKED, Status.CANCELLED})  # may be moved back into inbox/ by anybody
+RETURNABLE = frozenset({FAILED, BLOCKED, CANCELLED})  # may be moved back into inbox/ by anybody
 MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter cap, and its history grew since
 
 _CACHE_JOBS = 8192
@@ -179,7 +179,7 @@ class Shelf:
 
     def brief(self, id: str, status: Status) -> Brief:
         """As much of the job file as a judgement needs. Raises as `load` and `parse` do."""
-        kept = self._briefs.pop(id, None) if status is Status.DONE else None
+        kept = self._briefs.pop(id, None) if status is DONE else None
         if kept is not None:
             return kept
         data = self.load(id, status)

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runner.core.commands import Bind, Change, Create, Deliver, Discard, Distrust, Move, Relist, Rewish, StoreCommand
-from runner.core.model import Proposal, Status, Step
+from runner.core.model import DONE, PENDING, QUARANTINE, RUNNING, Proposal, Status, Step
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
@@ -97,14 +97,14 @@ class Steps:
             self.needs = self._shelf.written
         else:  # read, not made anew: a job that was handed in brings its history
             job = msgspec.structs.replace(self._parse_tmp(staged, id), after=after)
-            self._write(job, Status.PENDING, self._rename)
+            self._write(job, PENDING, self._rename)
             self._steps.append((self._unlink, (staged,)))
 
     def _put(self, id: str, name: str) -> None:
         """A whole file for a new job lies in tmp/."""
         self._content[id] = name
         self._fresh[id] = len(self._steps)
-        self._steps.append((self._rename, (self._tmp, name, self._fds[Status.PENDING], f"{id}.json")))
+        self._steps.append((self._rename, (self._tmp, name, self._fds[PENDING], f"{id}.json")))
 
     def _move(self, command: Move) -> None:
         id, source, target = command.id, command.source, command.target
@@ -129,11 +129,11 @@ class Steps:
                 self._backward = True
                 self._steps.append((self._take_back, (id, source, target)))
                 return
-        if target is Status.PENDING:
+        if target is PENDING:
             self._backward = True
         if self._rewished:
             self._rewished.discard(id)
-        if target is not Status.RUNNING:
+        if target is not RUNNING:
             self._shelf.forget(id)
         name = f"{id}.json"
         self._steps.append((self._rename, (self._fds[source], name, self._fds[target], name)))
@@ -155,9 +155,9 @@ class Steps:
 
     def _rewish(self, command: Rewish) -> None:
         proposal, status = command.proposal, command.status
-        if status is Status.QUARANTINE:
+        if status is QUARANTINE:
             return  # what lies there is for a person to look at
-        if status is Status.DONE and self._has_this_wish(proposal, command.after):
+        if status is DONE and self._has_this_wish(proposal, command.after):
             return
         try:
             job = self._job(proposal.id, status)
@@ -169,7 +169,7 @@ class Steps:
         wished = codec.with_wish(job, proposal, command.after)
         if wished is not job:
             self._write(wished, status, self._replace)
-            if status is Status.RUNNING:
+            if status is RUNNING:
                 self._rewished.add(proposal.id)
 
     def _has_this_wish(self, proposal: Proposal, after: tuple[str, ...]) -> bool:
@@ -178,7 +178,7 @@ class Steps:
         if id in self._content or id in self._where:
             return False
         try:
-            found = codec.skim(self._shelf.load_name(Status.DONE, f"{id}.json"), id)
+            found = codec.skim(self._shelf.load_name(DONE, f"{id}.json"), id)
         except BadJobFile:
             return False
         if found is None or not codec.says_nothing_new(found, proposal, after):
@@ -191,12 +191,12 @@ class Steps:
         if job.after == command.after:
             return
         self._write(msgspec.structs.replace(job, after=command.after), command.status, self._replace)
-        if command.status is Status.RUNNING:
+        if command.status is RUNNING:
             self._rewished.add(command.id)
 
     def _relist(self, command: Relist) -> None:
-        job = self._job(command.id, Status.DONE)
-        self._write(codec.with_found(job, command.found, command.dropped, self._shelf.run), Status.DONE, self._replace)
+        job = self._job(command.id, DONE)
+        self._write(codec.with_found(job, command.found, command.dropped, self._shelf.run), DONE, self._replace)
 
     def _distrust(self, command: Distrust) -> None:
         job = self._job(command.id, command.status)
