@@ -26,7 +26,7 @@ OUTPUTS, READ, FOUND = "one small output", "read by another", "found by a root"
 SHAPES = {OUTPUTS: ("outputs", 1), READ: ("copied", 2), FOUND: ("listed", 2)}  # a flow; jobs for each of its count
 BAR = 2.0  # times the floor
 MEMORY = 150  # MB, at the bar's number of jobs
-FEW = 10  # for the growth: with so many times fewer jobs
+FEW = 4  # for the growth: with so many times fewer jobs
 GROWTH = 1.5  # times the cost of a job with so many fewer; were it quadratic, it would be FEW
 BAR_JOBS = 100_000
 

@@ -22,18 +22,16 @@ GROUP = 100
 GROUP_AGE = 0.01
 """Seconds that the first answer of such a group waits at the most."""
 
-PART = 64
-"""How many jobs of a large batch enter in one go: some milliseconds."""
-
 AHEAD = 1024
 """How many new job files may be written ahead of their turn."""
 
 
 class GroupCommit:
-    """What waits for the disk. `fd` gets readable when a sync is over; None: there are none."""
+    """What waits for the disk. `part`: how many jobs of a large batch enter in one go."""
 
-    def __init__(self, store: Store, executor: Executor) -> None:
+    def __init__(self, store: Store, executor: Executor, part: int) -> None:
         self._store = store
+        self._part = part
         self._syncer = Syncer(lambda: store.sync(self._outputs())) if store.durable else None
         if self._syncer is not None:
             executor.watch(self._syncer.fd)
@@ -109,7 +107,7 @@ class GroupCommit:
 
     def enterable(self) -> int:
         """How many of the jobs to come may enter now."""
-        return PART if self._syncer is None else min(PART, self._durable)
+        return self._part if self._syncer is None else min(self._part, self._durable)
 
     def entered(self, count: int) -> None:
         """So many have entered."""
@@ -120,7 +118,7 @@ class GroupCommit:
 
     def write_ahead(self, engine: Engine) -> None:
         """Write some of the job files that are to come, unless enough of them are written."""
-        stop = min(self._written + PART, engine.entering, AHEAD)
+        stop = min(self._written + self._part, engine.entering, AHEAD)
         if self._syncer is None or self._written >= stop:
             return
         anything = self._store.write_ahead(engine.upcoming(self._written, stop))

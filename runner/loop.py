@@ -67,7 +67,8 @@ class Loop:
         self._intake = intake
         self._watchers = watchers
         self._clock = clock
-        self._commits = GroupCommit(store, executor)
+        self._ahead = rounds.ahead
+        self._commits = GroupCommit(store, executor, engine.part)
         self._entered: Callable[[], None] | None = None
         self._next_poll = 0.0
         self._full = False
@@ -130,7 +131,8 @@ class Loop:
             self._commits.close()
         return self._engine.finished
 
-    def _turn(self, outcomes: list[Outcome]) -> None:
+    def _turn(self, found: list[Outcome]) -> None:
+        outcomes = self._ahead.take(found)
         commands = self._receive(outcomes)
         durable = self._commits.take()
         if durable:  # the disk need not wait until these are in their places
@@ -142,6 +144,8 @@ class Loop:
         self._carry_out(commands)
         self._note_entered()
         self._commits.write_ahead(self._engine)
+        if not self.stopping:
+            self._ahead.send(self._engine, self._executor)
         self._commits.start_sync(self._engine, hurry=self.stopping)
 
     def _over(self) -> bool:
@@ -187,7 +191,7 @@ class Loop:
             raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
         return commands
 
-    def _receive(self, outcomes: list[Outcome]) -> list[Command]:
+    def _receive(self, outcomes: list[Reply | WorkerLost]) -> list[Command]:
         """Free the places of what came back. Results wait for their commit; deaths are dealt with now."""
         commands: list[Command] = []
         now = self._clock()
@@ -236,15 +240,19 @@ class Loop:
                 count = min(count, self._executor.free() - engine.claimable)
         if count <= 0:
             return []
-        self._commits.entered(count)
+        self._have_entered(count)
         return engine.handle(Continued(count), self._clock())
 
     def _enter_all(self) -> None:
         """What is being admitted, to its end."""
         while count := min(self._engine.entering, SLICE):
             self.do(Continued(count))
-            self._commits.entered(count)
+            self._have_entered(count)
         self._note_entered()
+
+    def _have_entered(self, count: int) -> None:
+        self._commits.entered(count)
+        self._ahead.entered(count)
 
     def _note_entered(self) -> None:
         if self._entered is not None and not self._engine.entering:

@@ -18,9 +18,10 @@ from runner.core.events import Asked, Event, Judged, Traced, Verified
 from runner.core.ledger import Ledger
 from runner.core.model import CANCELLED, DONE, QUARANTINE, Proposal
 from runner.errors import BadJobFile, RunnerError
-from runner.judge import Judge
 from runner.listeners import Store
+from runner.readahead import ReadAhead
 from runner.store.codec import Brief
+from runner.workers.judge import Judge
 
 Look: TypeAlias = commands.Judge | Walk | Trace
 
@@ -33,6 +34,7 @@ class Rounds:
         self._catalog = catalog
         self._ledger = ledger
         self._judge = judge
+        self.ahead = ReadAhead(store, ledger)
         self._judging: deque[str] = deque()
         self._others: deque[Walk | Trace] = deque()
 
@@ -78,7 +80,8 @@ class Rounds:
 
     def _judged(self, id: str) -> Judged:
         try:
-            return self._judge.judge(self._store.brief(id, DONE))
+            job = self._store.brief(id, DONE)
+            return self.ahead.judged(job) or self._judge.judge(job)
         except (FileNotFoundError, BadJobFile):  # taken away or damaged by hand: `check` tells of it
             return Judged(id=id, reason=None)
 

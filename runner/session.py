@@ -29,7 +29,6 @@ from runner.core.events import Recovered
 from runner.core.model import Proposal, Status
 from runner.errors import Busy, Refused, StateError, UsageError
 from runner.handed import Handed
-from runner.judge import Judge
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
 from runner.rebuild import rebuild
@@ -41,6 +40,7 @@ from runner.store.folders import FolderStore
 from runner.store.mounts import doubts
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
+from runner.workers.judge import Judge
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Nobody
 from runner.workers.port import Settings as WorkerSettings
@@ -243,6 +243,9 @@ class Session:
             modules=self._modules,
             threads=self._options.threads,
             adopt=self._options.adopt,
+            verify=self._options.verify,
+            force=self._options.force,
+            force_tasks=self._options.force_tasks,
         )
 
     def _preload(self, record: RunFile) -> list[str]:

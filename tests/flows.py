@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.batch import propose
-from runner.core.events import Asked, Lacked
+from runner.core.engine import PART
+from runner.core.events import Asked, Judged, Lacked
 from runner.core.model import Status
+from runner.readahead import ReadAhead
+from runner.store.codec import Brief
 from tests.incremental import (
     ASKED,
     BAD,
@@ -187,6 +190,7 @@ class Night:
     ran: Counter[str] = field(default_factory=Counter)  # attempts begun, by job id
     asked: Counter[str] = field(default_factory=Counter)
     lacked: Counter[str] = field(default_factory=Counter)
+    ahead: int = 0  # judgements that a worker had made ahead of time, and that held
     crashes: int = 0
     kept: list[tuple[str, int, Any]] = field(default_factory=list)  # at a crash: a success, its starts so far, inputs
 
@@ -198,15 +202,19 @@ class Night:
                 self.kept.append((job["id"], self.ran[job["id"]], result["inputs"]))
 
 
-def work(roots: list[Wish], run: str, started: float, crashes: Sequence[Cut], *, end: bool = True) -> Night:
-    """One run through crashes, and (`end`) to its end."""
+def work(
+    roots: list[Wish], run: str, started: float, crashes: Sequence[Cut], *, end: bool = True, ahead: bool = False
+) -> Night:
+    """One run through crashes, and (`end`) to its end. `ahead`: jobs enter one by one, and are looked at before."""
     night = Night()
     admitted: list[str] = []
     for crash in [*crashes, None] if end else crashes:
         files = FaultyFiles()
-        rig = Rig(run=run, started=started, files=files, resuming=bool(admitted))
+        part = 1 if ahead else PART
+        rig = Rig(run=run, started=started, files=files, resuming=bool(admitted), part=part, ahead=ahead)
         try:
             _arm(rig, files, crash, night)
+            _count_ahead(rig.rounds.ahead, night)
             rig.recover()
             if admitted:
                 known = rig.rounds.known
@@ -248,6 +256,17 @@ def _arm(rig: Rig, files: FaultyFiles, crash: Cut | None, night: Night) -> None:
         return reply
 
     rig.executor._perform = watched  # type: ignore[method-assign]
+
+
+def _count_ahead(ahead: ReadAhead, night: Night) -> None:
+    judged = ahead.judged
+
+    def counted(job: Brief) -> Judged | None:
+        found = judged(job)
+        night.ahead += found is not None
+        return found
+
+    ahead.judged = counted  # type: ignore[method-assign]
 
 
 def _job_files() -> list[Path]:
@@ -309,7 +328,8 @@ def run_night(world: World, number: int, crashes: Sequence[Cut] = (), *, still: 
     roots = world.wishes()
     jobs, disk, before = read_jobs(), read_files(), stats(Path().glob("out/*"))
     expected = expect(roots, disk, jobs, started)
-    night = work(roots, run, started, crashes)
+    ahead = len(roots) % 2 == number % 2
+    night = work(roots, run, started, crashes, ahead=ahead)
     strict = all(job["status"] in ("done", "failed", "cancelled") for job in jobs.values())
     check(expected, night, jobs, before, strict=strict)
     COUNTS.update(nights=1, crashes=night.crashes, ran=night.ran.total(), reached=len(expected.wishes))
@@ -318,7 +338,8 @@ def run_night(world: World, number: int, crashes: Sequence[Cut] = (), *, still: 
     COUNTS.update(asked=night.asked.total(), lacked=night.lacked.total(), absent=len(expected.absent))
     jobs_after, files_after = stats(_job_files()), stats(Path().glob("out/*"))
     second = expect(roots, read_files(), read_jobs(), started + 1)
-    again = work(roots, run.replace("00Z", "01Z"), started + 1, [])
+    again = work(roots, run.replace("00Z", "01Z"), started + 1, [], ahead=not ahead)
+    COUNTS["judged ahead"] += night.ahead + again.ahead
     due = {id_of(expected.wishes[output]) for output in second.due}
     assert again.ran == Counter(due), f"a second run in the same night ran {again.ran}, and due were {due}"
     jobs_again = stats(_job_files())

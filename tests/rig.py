@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.commands import Move
-from runner.core.engine import Engine
+from runner.core.engine import PART, Engine
 from runner.core.events import Recovered, WorkerLost
 from runner.core.model import Status
 from runner.core.queue import Override
 from runner.handed import Handed
-from runner.judge import Judge
 from runner.loop import Loop
 from runner.rebuild import rebuild
 from runner.rounds import Rounds
@@ -28,7 +27,9 @@ from runner.store.folders import FolderStore
 from runner.task import Task
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
-from runner.workers.port import Order, Outcome, Reply, Settings
+from runner.workers.judge import Judge
+from runner.workers.looking import Looker
+from runner.workers.port import Looked, Order, Outcome, Reply, Settings
 from tests.workers import tasks
 
 RUN = "20261122T020000Z"
@@ -48,6 +49,9 @@ class Inline:
         self.waits: list[float | None] = []
         self.halted = False
         self.closed = False
+        self.looker = Looker(self.bench)
+        self.looks = False  # whether it looks at done jobs ahead of time; it tells of half of them one `wait` late
+        self._sights: tuple[list[Looked], list[Looked]] = [], []
         self._watched: list[int] = []
         self.before_start: Callable[[Order], None] = lambda order: None
         self.while_waiting: Callable[[], object] = lambda: None  # true: `wait` returns at once
@@ -57,6 +61,12 @@ class Inline:
             self.before_start(order)
             self.orders[order.id] = order
 
+    def look(self, ids: Sequence[str]) -> bool:
+        if self.looks:
+            late = ids[0][-1] in "01234567"
+            self._sights[late].append(self.looker.look(ids))
+        return self.looks
+
     def free(self) -> int:
         return max(0, self.places - len(self.orders))
 
@@ -64,7 +74,8 @@ class Inline:
         self.waits.append(timeout)
         if self.while_waiting():
             return []
-        outcomes: list[Outcome] = [*self.lost]
+        outcomes: list[Outcome] = [*self.lost, *self._sights[0]]
+        self._sights = self._sights[1], []
         for lost in self.lost:
             for id in (*lost.begun, *lost.waiting):
                 self.orders.pop(id, None)
@@ -120,13 +131,15 @@ class Rig:
         resuming: bool = False,
         overrides: Sequence[Override] = (),
         clock: Callable[[], float] = time.time,
+        part: int = PART,
+        ahead: bool = False,
     ) -> None:
         self.made.append(self)
         self.root = Path.cwd()
         self.store = FolderStore("state", durability=durability, files=files, root=self.root, clock=clock)
         self.store.run = run
         self.catalog = Catalog(modules, self.root)
-        self.engine = Engine(resuming=resuming, overrides=overrides)
+        self.engine = Engine(resuming=resuming, overrides=overrides, part=part)
         settings = Settings(
             root=str(self.root),
             state=self.store.path,
@@ -142,6 +155,10 @@ class Rig:
         self.replies: list[Reply] = []
         judge = Judge(self.catalog, run=run, started=started)
         self.rounds = Rounds(self.store, self.catalog, self.engine.ledger, judge)
+        if ahead:  # however small the batch is
+            self.executor.looks = True
+            self.rounds.ahead.least = self.rounds.ahead.lead = 0
+            self.rounds.ahead.chunk = part
         self.loop = Loop(
             self.engine,
             self.store,

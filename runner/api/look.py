@@ -13,7 +13,6 @@ from runner.api.common import Flags, StrPath, importable
 from runner.api.work import chosen
 from runner.ask import Ask
 from runner.catalog import Catalog
-from runner.judge import Judge
 from runner.plan import How, Plan
 from runner.plan import plan as foretell
 from runner.session import Options, recorded
@@ -25,6 +24,7 @@ from runner.views.changes import KINDS
 from runner.views.changes import changes as look
 from runner.views.explain import Explained, Explainer
 from runner.views.reading import open_state
+from runner.workers.judge import Judge
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -53,10 +53,15 @@ from runner.errors import CycleFound, Refused
 _IDLE = (WAITING, HELD, PARKED, SETTLED)
 
 
-class Engine:
-    """One run over one state. `handle` is the only way in. `part`: how many jobs of a batch enter in one go."""
+PART = 64
+"""How many jobs of a large batch enter in one go: some milliseconds."""
 
-    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = (), part: int = 64) -> None:
+
+class Engine:
+    """One run over one state. `handle` is the only way in. `part`: how many jobs of a large batch enter in one go."""
+
+    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = (), part: int = PART) -> None:
+        self.part = part
         self._board = Board(overrides)
         self._intake = Intake(self._board, resuming=resuming, part=part)
         self._departures = Departures(self._board)
@@ -102,6 +107,10 @@ class Engine:
         still to enter, those from the `start`-th to before the `stop`-th.
         """
         return self._intake.upcoming(start, stop)
+
+    def done_before(self, start: int, stop: int) -> list[str]:
+        """The jobs among these that were done before."""
+        return self._intake.done_before(start, stop)
 
     @property
     def busy(self) -> int:

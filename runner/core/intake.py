@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from runner.core import policy
-from runner.core.admission import JOIN, NEW, REJUDGE, RETRY, WISH, Admission, Admitted, Plan
+from runner.core.admission import JOIN, JUDGE, NEW, REJUDGE, RETRY, WISH, Admission, Admitted, Plan
 from runner.core.board import Board
 from runner.core.commands import Bind, Change, Create, Discard, Rewish
 from runner.core.ledger import Node
@@ -74,6 +74,10 @@ class Intake:
         """The new jobs among the next to enter, from the `start`-th to before the `stop`-th."""
         entries = islice(self._rest, start, stop)
         return [Create(entry.proposal, entry.after) for entry in entries if entry.fate is NEW]
+
+    def done_before(self, start: int, stop: int) -> list[str]:
+        """The jobs among these that were done before."""
+        return [entry.proposal.id for entry in islice(self._rest, start, stop) if entry.fate is JUDGE]
 
     def _take_up(self, plan: Plan) -> None:
         board = self._board

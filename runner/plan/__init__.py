@@ -34,7 +34,6 @@ from runner.core.ledger import Node
 from runner.core.model import Limit, Status, Step
 from runner.core.trace import Difference
 from runner.errors import BadJobFile, Refused, RunnerError, UsageError
-from runner.judge import Judge
 from runner.loop import Loop
 from runner.plan.foreteller import Foreteller
 from runner.plan.handed import Foreseen
@@ -48,6 +47,7 @@ from runner.store.recovery import is_finished
 from runner.store.runs import RunFile, Runs
 from runner.task import decode, input_paths, paths_in
 from runner.views.reading import read_job
+from runner.workers.judge import Judge
 from runner.workers.port import Reply
 from runner.workers.staging import is_file
 
@@ -122,7 +122,7 @@ class _Forejudge(Judge):
         if record is None:
             return
         with suppress(RunnerError, TypeError):
-            for field in self._catalog.kind(job.task).inputs:
+            for field in self._classes.kind(job.task).inputs:
                 for path in paths_in(job.params.get(field.name)):
                     if path not in record.inputs and path not in self.foreteller.makes:
                         self.lacking[job.id] = path

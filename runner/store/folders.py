@@ -257,6 +257,10 @@ class FolderStore:
         """As much of the job file as a judgement needs; free if its wish was just compared. Raises as `read` does."""
         return self.shelf.brief(id, status)
 
+    def keep(self, job: Brief) -> None:
+        """A done job as somebody else read it from its file just now: that need not be read again so soon."""
+        self.shelf.keep(job)
+
     def read_bytes(self, id: str, status: Status) -> bytes:
         """The job file as it is, unchecked. Cheap right after it was written: what a claim needs."""
         if status is Status.RUNNING:

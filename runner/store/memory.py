@@ -248,6 +248,9 @@ class MemoryStore:
         """As much of the job as a judgement needs."""
         return codec.brief(self.read(id, status))
 
+    def keep(self, job: Brief) -> None:
+        """A done job as somebody else read it. Here a job is not read, so there is nothing to save."""
+
     def read_bytes(self, id: str, status: Status) -> bytes:
         """The job as the bytes of its file."""
         return codec.encode(self.read(id, status))

@@ -31,7 +31,7 @@ MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter ca
 
 _CACHE_JOBS = 8192
 _CACHE_BYTES = 16 << 20
-_KEPT_BRIEFS = 256  # a few parts of a batch
+_KEPT_BRIEFS = 4096  # more than are read ahead
 _GENERATION = "generation"
 
 
@@ -170,6 +170,10 @@ class Shelf:
         """Write a new job file before its Create comes."""
         name = self.write_job(codec.new_file(create.proposal, create.after))
         self.ahead[create.proposal.id] = Ahead(create, name, self.written)
+
+    def kept(self, id: str) -> Brief | None:
+        """A done job as its file holds it, if that is known."""
+        return self._briefs.get(id)
 
     def keep(self, job: Brief) -> None:
         """A done job as its file holds it, which is about to be judged."""

@@ -177,13 +177,16 @@ class Steps:
         id = proposal.id
         if id in self._content or id in self._where:
             return False
-        try:
-            found = codec.skim(self._shelf.load_name(DONE, f"{id}.json"), id)
-        except BadJobFile:
-            return False
+        found = kept = self._shelf.kept(id)
+        if found is None:
+            try:
+                found = codec.skim(self._shelf.load_name(DONE, f"{id}.json"), id)
+            except BadJobFile:
+                return False
         if found is None or not codec.says_nothing_new(found, proposal, after):
             return False
-        self._shelf.keep(found)
+        if kept is None:
+            self._shelf.keep(found)
         return True
 
     def _bind(self, command: Bind) -> None:

@@ -21,7 +21,6 @@ from runner.core.model import HOPELESS, Limit, Status
 from runner.core.queue import Override, effective
 from runner.core.trace import Difference
 from runner.errors import BadJobFile, RunnerError
-from runner.judge import Judge
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
@@ -32,6 +31,7 @@ from runner.views.listing import last_error
 from runner.views.reading import read_job, resolve
 from runner.views.show import runs_of, show
 from runner.views.status import live_runner
+from runner.workers.judge import Judge
 
 _SHOWN = 5
 _DEEPEST = 1000

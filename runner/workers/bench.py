@@ -11,7 +11,8 @@ from runner.batch import load_class
 from runner.core.model import Status
 from runner.store import codec
 from runner.store.codec import JobFile
-from runner.store.files import tmp_name
+from runner.store.files import Files, tmp_name
+from runner.store.shelf import MAX_JOB_BYTES
 from runner.task import TaskType, describe
 from runner.workers.port import Settings
 
@@ -27,6 +28,7 @@ class Bench:
         self.logs = os.path.join(settings.state, "logs")
         self.checked_at = codec.stamp(settings.started)
         self._pid = os.getpid()
+        self._files = Files()
         self._kinds: dict[str, TaskType] = {}
         self._root = os.open(settings.root, _FOLDER)
         self._tmp = os.open(os.path.join(settings.state, "tmp"), _FOLDER)
@@ -60,6 +62,10 @@ class Bench:
     def is_done(self, id: str) -> bool:
         """Whether there is a done job of that id."""
         return os.access(id + ".json", os.F_OK, dir_fd=self._done)
+
+    def done(self, id: str) -> bytes:
+        """The file of a done job. Raises OSError, BadJobFile."""
+        return self._files.read(self._done, f"{id}.json", MAX_JOB_BYTES)
 
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")

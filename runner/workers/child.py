@@ -31,7 +31,8 @@ from runner.workers import capture
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
 from runner.workers.frames import Frames, frame
-from runner.workers.port import Order, Reply, Settings
+from runner.workers.looking import Looker
+from runner.workers.port import Looked, Order, Reply, Settings
 
 HEAR_TIME = 0.001
 """Seconds between two looks at the stream, while there is work."""
@@ -48,6 +49,12 @@ class Work(Struct, frozen=True, tag=True):
 
     orders: list[Order]
     litter: tuple[str, ...] = ()
+
+
+class Look(Struct, frozen=True, tag=True):
+    """Look at these done jobs, if there is nothing else to do; the answer is Looked."""
+
+    ids: tuple[str, ...]
 
 
 class Unbegun(Struct, frozen=True, tag=True):
@@ -68,10 +75,10 @@ class Unfit(Struct, frozen=True, tag=True):
     reason: str
 
 
-Message: TypeAlias = Done | Unbegun | Unfit
+Message: TypeAlias = Done | Unbegun | Unfit | Looked
 _Send: TypeAlias = Callable[[Message], None]
 
-_decode = msgspec.json.Decoder(Halt | Work).decode
+_decode = msgspec.json.Decoder(Halt | Work | Look).decode
 _encode = msgspec.json.Encoder().encode
 _held: list[FileLock] = []
 
@@ -147,6 +154,7 @@ def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
     """One job at a time, on the main thread."""
     os.set_blocking(fd, False)
     frames = Frames(fd)
+    looker = Looker(bench)
     backlog: deque[Order] = deque()
     heard = 0.0
     while True:
@@ -161,6 +169,8 @@ def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
             if isinstance(message, Work):
                 backlog.extend(message.orders)
                 bench.unlink(message.litter)
+            elif isinstance(message, Look):
+                send(looker.look(message.ids if not backlog else ()))
             else:
                 send(Unbegun(tuple(order.id for order in backlog)))
                 backlog.clear()
@@ -184,6 +194,7 @@ def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
     for number in range(threads):
         threading.Thread(target=work, name=f"task-{number}", daemon=True).start()
     frames = Frames(fd)
+    looker = Looker(bench)
     while True:
         for payload in frames.read():
             message = _decode(payload)
@@ -191,6 +202,9 @@ def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
                 for order in message.orders:
                     orders.put(order)
                 bench.unlink(message.litter)
+                continue
+            if isinstance(message, Look):
+                send(looker.look(message.ids if orders.empty() else ()))
                 continue
             ids = []
             with contextlib.suppress(Empty):  # a thread may be quicker

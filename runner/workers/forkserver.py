@@ -44,6 +44,10 @@ class Born(Struct, frozen=True, tag=True):
     pid: int
 
 
+class Ready(Struct, frozen=True, tag=True):
+    """Everything is imported: a fork takes no time now."""
+
+
 class Died(Struct, frozen=True, tag=True):
     """A worker ended; `status` as waitpid gives it."""
 
@@ -52,13 +56,16 @@ class Died(Struct, frozen=True, tag=True):
 
 
 class ForkServer:
-    """The scheduler's side. `gone`, once it is known to have ended; `died`: workers, until their `status` is asked."""
+    """The scheduler's side. `ready`, once a fork is known to be quick; `gone`, once it is known to have ended; `died`:
+    workers, until their `status` is asked.
+    """
 
     def __init__(self, root: str, preload: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self.died: dict[int, int] = {}
         self.gone = False
+        self.ready = False
         spec = {"root": root, "preload": preload, "path": sys.path}
         with theirs:
             self._process = subprocess.Popen(
@@ -85,7 +92,7 @@ class ForkServer:
         return self._control.fileno()
 
     def hear(self) -> None:
-        """Take in what it has told: `died`, `gone`."""
+        """Take in what it has told."""
         with contextlib.suppress(OSError):
             while self._receive(0) is not None:
                 pass
@@ -106,7 +113,7 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
 
-    def _receive(self, timeout: float | None) -> Born | Died | None:
+    def _receive(self, timeout: float | None) -> Ready | Born | Died | None:
         self._control.settimeout(timeout)
         try:
             data = self._control.recv(_PACKET)
@@ -117,9 +124,11 @@ class ForkServer:
         if not data:
             self.gone = True
             raise ConnectionError("the process that forks the workers has ended")
-        answer = msgspec.json.decode(data, type=Born | Died)
+        answer = msgspec.json.decode(data, type=Ready | Born | Died)
         if isinstance(answer, Died):
             self.died[answer.pid] = answer.status
+        elif isinstance(answer, Ready):
+            self.ready = True
         return answer
 
 
@@ -143,6 +152,8 @@ def main(root: str, preload: list[str]) -> None:
             importlib.import_module(name)
         except BaseException:  # the job that needs it says so in its own file
             continue
+    with contextlib.suppress(OSError):  # the scheduler is gone: that is seen next
+        control.send(msgspec.json.encode(Ready()))
     _serve(control, child.main)
 
 

@@ -22,10 +22,10 @@ import msgspec
 
 from runner.core.events import WorkerLost
 from runner.errors import StateError
-from runner.workers.child import Done, Halt, Unbegun, Unfit, Work
+from runner.workers.child import Done, Halt, Look, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
-from runner.workers.port import Order, Outcome, Settings
+from runner.workers.port import Looked, Order, Outcome, Settings
 
 AHEAD_TIME = 0.010
 """Seconds of work that a worker should have lying ready."""
@@ -39,7 +39,7 @@ TRIES = 3
 PATIENCE = 2.0
 """Seconds to wait for word of a worker's death."""
 
-_decode = msgspec.json.Decoder(Done | Unbegun | Unfit).decode
+_decode = msgspec.json.Decoder(Done | Unbegun | Unfit | Looked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,10 +59,11 @@ class _Worker:
         self.begun: dict[str, float] = {}  # id -> when, on the monotonic clock
         self.alone = False
         self.halted = False
+        self.looking = False
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
         self._unsent = bytearray()
 
-    def send(self, message: Work | Halt) -> bool:
+    def send(self, message: Work | Look | Halt) -> bool:
         """True: all is written; else `flush` has to be called when the socket takes more."""
         self._unsent += frame(_encode(message))
         return self.flush()
@@ -141,6 +142,19 @@ class LocalExecutor:
             self._post(self._workers[index], batch, litter)
             litter = ()
         self._start_alone()
+
+    def look(self, ids: Sequence[str]) -> bool:
+        if not self._workers:
+            self._server.hear()
+            if not self._server.ready:
+                return False
+            self._replenish()
+        for worker in self._workers:
+            if not (worker.orders or worker.alone or worker.halted or worker.looking):
+                worker.looking = True
+                self._send(worker, Look(tuple(ids)))
+                return True
+        return False
 
     def free(self) -> int:
         room = self._threads + self._ahead()
@@ -232,7 +246,7 @@ class LocalExecutor:
         worker.advance(time.monotonic())
         self._send(worker, Work(orders, tuple(litter)))
 
-    def _send(self, worker: _Worker, message: Work | Halt) -> None:
+    def _send(self, worker: _Worker, message: Work | Look | Halt) -> None:
         if not worker.send(message):
             self._selector.modify(worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
 
@@ -266,6 +280,10 @@ class LocalExecutor:
                 continue
             if isinstance(message, Unfit):
                 raise StateError(f"a worker cannot go on: {message.reason}")
+            if isinstance(message, Looked):
+                worker.looking = False
+                outcomes.append(message)
+                continue
             if worker.answered(message.reply.event.id):
                 self._seconds += (message.reply.seconds - self._seconds) * 0.2
                 outcomes.append(message.reply)

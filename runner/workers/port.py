@@ -7,7 +7,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
-from runner.core.events import Asked, Failed, Finished, Lacked, WorkerLost
+from runner.core.events import Asked, Failed, Finished, Judged, Lacked, WorkerLost
+from runner.store.codec import Brief
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,6 +29,19 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""  # the last line of its error, when it failed
 
 
+class Sight(Struct, frozen=True, omit_defaults=True):
+    """A done job that was looked at ahead of time. `judged` None: to judge it takes methods of the user's."""
+
+    job: Brief
+    judged: Judged | None = None
+
+
+class Looked(Struct, frozen=True, tag=True):
+    """The answer to `Executor.look`: perhaps not of all that was asked for."""
+
+    sights: list[Sight]
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """What every worker of a run has to know."""
 
@@ -40,20 +54,27 @@ class Settings(Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...]  # only Tasks of these may be named by a job file
     threads: int = 1
     adopt: bool = False  # outputs that are there without a record of ours are taken over
+    verify: bool = False  # these three: how done jobs are judged
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
     level: str = "INFO"  # for what tasks log
 
 
-Outcome: TypeAlias = Reply | WorkerLost
+Outcome: TypeAlias = Reply | WorkerLost | Looked
 
 
 class Executor(Protocol):
-    """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost.
+    """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost; what is only to
+    be looked at may stay without an answer.
 
     Raises StateError where no worker can work: the disk is full, say.
     """
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         """Hand over orders; returns at once. `litter`: names in tmp/ that somebody is to unlink, sooner or later."""
+
+    def look(self, ids: Sequence[str]) -> bool:
+        """Have these done jobs looked at by a worker that has nothing else to do. False: there is none just now."""
 
     def free(self) -> int:
         """How many more orders would keep the workers busy without queueing up behind long ones."""
@@ -76,6 +97,9 @@ class Nobody:
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         raise AssertionError("there is nobody to run anything")
+
+    def look(self, ids: Sequence[str]) -> bool:
+        return False
 
     def free(self) -> int:
         return 0

@@ -283,3 +283,47 @@ def test_a_class_that_is_gone(site: Site) -> None:
         explained = project.runner("explain", id)
         assert explained.code == 0, explained.err
         assert "jobs.aged has no Slow" in explained.out
+
+
+# ------------------------------------------------------------------------------------------------------- large batches
+
+
+MANY = """
+    from dataclasses import dataclass
+    from pathlib import Path
+    from runner import Output, Task
+
+    @dataclass
+    class Small(Task):
+        output: Output
+
+        def run(self):
+            self.output.write_text("made")
+
+    def many():
+        return [Small(Path(f"made/{number}")) for number in range(30_000)]
+"""
+
+
+def test_workers_that_die_while_they_look_at_done_jobs_cost_nothing(
+    project: Project, record_property: Callable[[str, object], None]
+) -> None:
+    """In a large run with nothing to do they look at what comes next."""
+    project.module("many", MANY)
+    assert project.runner("run", "jobs.many:many", *QUICK).code == 0
+    before = {path: path.stat().st_ino for path in project.state.glob("done/*")}
+    struck = 0
+    for _ in range(10):
+        process = project.start("run", "jobs.many:many", *QUICK)
+        while process.poll() is None:
+            (mark,) = (mark for mark, started in project.started.items() if started is process)
+            if any(name.startswith("worker-") for name in project.names("locks")):
+                struck += sum(map(processes.kill, processes.workers(mark, process.pid)))
+            time.sleep(0.005)
+        assert process.returncode == 0, project.said()
+        if struck >= 3:
+            break
+    assert struck >= 3
+    record_property("struck", f"{struck} workers")
+    assert {path: path.stat().st_ino for path in project.state.glob("done/*")} == before
+    assert project.counts() == {"done": 30_000}

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from runner import Absent
 from runner.catalog import Catalog
 from runner.core.events import Judged
-from runner.judge import Judge
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import Last, Task
+from runner.workers.judge import Judge
 from tests.rig import RUN, STARTED, Rig, made
 from tests.workers import tasks
 from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
 
 from runner.batch import ClassGone
-from runner.catalog import Catalog
 from runner.core.events import Judged
 from runner.core.model import Json
 from runner.core.trace import Difference, Made, Trace, differences
@@ -25,6 +26,14 @@ from runner.workers.staging import digest, is_file
 _NO_RECORD = "it has no record of a success"
 
 
+class Classes(Protocol):
+    """Who knows the task classes: Catalog, Bench."""
+
+    @property
+    def root(self) -> Path: ...
+    def kind(self, name: str) -> TaskType: ...
+
+
 class Judge:
     """What one run goes by. `started`: its start, in seconds since the epoch. `verify`: hash outputs, too.
 
@@ -33,7 +42,7 @@ class Judge:
 
     def __init__(
         self,
-        catalog: Catalog,
+        classes: Classes,
         *,
         run: str,
         started: float,
@@ -41,9 +50,9 @@ class Judge:
         force: bool = False,
         force_tasks: Collection[str] = (),
     ) -> None:
-        self._catalog = catalog
-        self._root = catalog.root
-        self._base = str(catalog.root)
+        self._classes = classes
+        self._root = classes.root
+        self._base = str(classes.root)
         self._run = run
         self._now = datetime.fromtimestamp(started, UTC)
         self._verify = verify
@@ -56,7 +65,7 @@ class Judge:
         if record is None:
             return Judged(id=job.id, reason=_NO_RECORD)
         try:
-            kind = self._catalog.kind(job.task)
+            kind = self._classes.kind(job.task)
             found = None if self._is_as_it_was(kind, job) else next(self.differences(job), None)
         except ClassGone:
             return Judged(id=job.id, reason=None)  # nobody can run it: its files stay as they are
@@ -85,7 +94,7 @@ class Judge:
             at = codec.stamp(record.invalidated.timestamp())
             yield Difference(part="invalidate", new=at, says="it was invalidated")
         try:
-            kind = self._catalog.kind(job.task)
+            kind = self._classes.kind(job.task)
             if not self._is_plainly_the_same(kind, job, record):
                 params = with_defaults(kind, job.params, self._root)
                 yield from differences(self._recorded(kind, record), self._observed(kind, params, record, assumed))
