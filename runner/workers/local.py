@@ -17,6 +17,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -148,7 +149,8 @@ class LocalExecutor:
             self._server.hear()
             if not self._server.ready:
                 return False
-            self._replenish()
+            with suppress(StateError):  # whoever needs a worker will find out
+                self._replenish()
         for worker in self._workers:
             if not (worker.orders or worker.alone or worker.halted or worker.looking):
                 worker.looking = True

@@ -13,6 +13,7 @@ import pytest
 
 from runner import Task
 from runner.core.events import Finished, Judged
+from runner.errors import StateError
 from runner.store.codec import JobFile
 from runner.task import Last
 from runner.workers.bench import Bench
@@ -191,3 +192,16 @@ def test_a_worker_that_dies_over_it_costs_nothing(yard: Yard, threads: int) -> N
         assert isinstance(asks(executor, [job.id]), Looked)
         executor.start([yard.order(Noop(number)) for number in range(3)])
         assert all(isinstance(outcome, Reply) for outcome in outcomes(executor, 3))
+
+
+def test_when_no_worker_can_be_made_nobody_looks(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for those who need one to say so."""
+    (job,) = done(yard, Write(Path("a.txt")))
+    with working(yard) as executor:
+        wait_for("a fork is quick", lambda: executor.wait(0.01) or executor._server.ready)
+        monkeypatch.setattr("runner.workers.forkserver._START", "raise SystemExit")
+        os.kill(executor._server._process.pid, signal.SIGKILL)
+        executor._server._process.wait()
+        assert not executor.look([job.id])
+        with pytest.raises(StateError, match="no worker can be started"):
+            executor.start([yard.order(Noop(1))])
