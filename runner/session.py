@@ -40,7 +40,7 @@ from runner.store.folders import FolderStore
 from runner.store.mounts import doubts
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
-from runner.workers.judge import Judge
+from runner.workers.judge import How, Judge
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Nobody
 from runner.workers.port import Settings as WorkerSettings
@@ -60,6 +60,11 @@ class Options(Struct, frozen=True, kw_only=True):
     adopt: bool = False  # outputs that are there without a record of ours are taken over
     verify: bool = False  # outputs are hashed, not only measured
     verbosity: int = 0
+
+    @property
+    def how(self) -> How:
+        """How done jobs are judged."""
+        return How(verify=self.verify, force=self.force, force_tasks=self.force_tasks)
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -148,15 +153,7 @@ class Session:
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
 
     def _rounds(self, engine: Engine, run: str, started: float) -> Rounds:
-        options = self._options
-        judge = Judge(
-            self._catalog,
-            run=run,
-            started=started,
-            verify=options.verify,
-            force=options.force,
-            force_tasks=options.force_tasks,
-        )
+        judge = Judge(self._catalog, self._options.how, run=run, started=started)
         return Rounds(self._store, self._catalog, engine.ledger, judge)
 
     # ------------------------------------------------------------------------------------------------------ the run
@@ -243,9 +240,7 @@ class Session:
             modules=self._modules,
             threads=self._options.threads,
             adopt=self._options.adopt,
-            verify=self._options.verify,
-            force=self._options.force,
-            force_tasks=self._options.force_tasks,
+            how=self._options.how,
         )
 
     def _preload(self, record: RunFile) -> list[str]:

@@ -153,7 +153,7 @@ class Rig:
         self.handed = Handed(self.store, self.catalog, self.engine)
         self.moves: list[tuple[str, str]] = []
         self.replies: list[Reply] = []
-        judge = Judge(self.catalog, run=run, started=started)
+        judge = Judge(self.catalog, settings.how, run=run, started=started)
         self.rounds = Rounds(self.store, self.catalog, self.engine.ledger, judge)
         if ahead:  # however small the batch is
             self.executor.looks = True

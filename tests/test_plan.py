@@ -23,11 +23,12 @@ from runner.cli.pages import print_plan
 from runner.cli.paper import paper
 from runner.core.model import Status
 from runner.errors import RunnerError
-from runner.plan import How, Plan, PlannedJob, plan
+from runner.plan import Plan, PlannedJob, plan
 from runner.store import inbox
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
 from runner.views.changes import KINDS, changes
+from runner.workers.judge import How
 from tests import nightly
 from tests.nightly import CLASSES, MODULES, TARGET, Here, Page, Parse, Site, bump, newest, night, raw, reasons, text
 from tests.rig import id_of
@@ -49,9 +50,9 @@ def fresh() -> None:
         bump(cls, 1)
 
 
-def foretold(root: Path, **how: Any) -> Plan:
+def foretold(root: Path, *, adopt: bool = False, **how: Any) -> Plan:
     with FolderStore(root / "state", create=False, root=root) as store:
-        return plan(store, Ask(target=TARGET), MODULES, root, How(**how))
+        return plan(store, Ask(target=TARGET), MODULES, root, How(**how), adopt=adopt)
 
 
 def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:

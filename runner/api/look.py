@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from runner.api.common import Flags, StrPath, importable
+from runner.api.common import Flags, StrPath, importable, options_of
 from runner.api.work import chosen
 from runner.ask import Ask
 from runner.catalog import Catalog
-from runner.plan import How, Plan
+from runner.plan import Plan
 from runner.plan import plan as foretell
 from runner.session import Options, recorded
 from runner.settings import load_settings, overrides
@@ -60,11 +60,9 @@ def explain(text: str, *, root: Path, state: Path) -> Explained:
         catalog = Catalog(modules, root)
         judge = Judge(
             catalog,
+            options.how,
             run=left.id if left is not None else "",
             started=codec.parse_stamp(left.start) if left is not None else time.time(),
-            verify=options.verify,
-            force=options.force,
-            force_tasks=options.force_tasks,
         )
         limits: dict[str, int | str] = {**settings.limits, **options.limits}
         rates: dict[str, float | str] = {**settings.rates, **options.rates}
@@ -73,17 +71,14 @@ def explain(text: str, *, root: Path, state: Path) -> Explained:
 
 def plan(target: str | None, arguments: Mapping[str, str], *, root: Path, state: Path, **flags: Unpack[Flags]) -> Plan:
     """What `run_target` would do with the same arguments. Runs no task, writes nothing. Raises RunnerError."""
-    target, modules = chosen(load_settings(root), target, arguments, root, flags)
-    how = How(
-        verify=flags.get("verify", False),
-        force=flags.get("force", False),
-        force_tasks=tuple(flags.get("force_tasks", ())),
-        adopt=flags.get("adopt", False),
-    )
+    settings = load_settings(root)
+    target, modules = chosen(settings, target, arguments, root, flags)
+    options = options_of(settings, flags)
     with importable(root), contextlib.ExitStack() as stack:
         if not state.exists():  # nothing has run yet
             state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = stack.enter_context(FolderStore(state, create=False, root=root))
         left = (module for run in Runs(store).unfinished() for module in recorded(run).modules)
         modules = tuple(dict.fromkeys((*modules, *left)))
-        return foretell(store, Ask(target=target, arguments=dict(arguments)), modules, root, how)
+        ask = Ask(target=target, arguments=dict(arguments))
+        return foretell(store, ask, modules, root, options.how, adopt=options.adopt)

@@ -47,7 +47,7 @@ from runner.store.recovery import is_finished
 from runner.store.runs import RunFile, Runs
 from runner.task import decode, input_paths, paths_in
 from runner.views.reading import read_job
-from runner.workers.judge import Judge
+from runner.workers.judge import How, Judge
 from runner.workers.port import Reply
 from runner.workers.staging import is_file
 
@@ -85,24 +85,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     gone: list[str]
 
 
-class How(Struct, frozen=True, kw_only=True):
-    """How the run would go about it; as on the command line."""
-
-    verify: bool = False
-    force: bool = False
-    force_tasks: tuple[str, ...] = ()
-    adopt: bool = False
-
-
 class _Forejudge(Judge):
     """Judges as a run does, but takes what will be made anew to be as it was; also the loop's Watcher, which hears why
     jobs are due. `whys`: that; `lacking`: inputs that up to date jobs go without; `failed`: jobs that cannot run.
     """
 
     def __init__(self, catalog: Catalog, *, how: How, started: float) -> None:
-        super().__init__(
-            catalog, run=_RUN, started=started, verify=how.verify, force=how.force, force_tasks=how.force_tasks
-        )
+        super().__init__(catalog, how, run=_RUN, started=started)
         self.foreteller: Foreteller
         self.whys: dict[str, Difference] = {}
         self.lacking: dict[str, str] = {}
@@ -147,7 +136,7 @@ class _Forejudge(Judge):
         pass
 
 
-def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: How) -> Plan:
+def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: How, *, adopt: bool = False) -> Plan:
     """Raises RunnerError, for what the run would refuse. The working directory is to be the project's root."""
     runs = Runs(store)
     catalog = Catalog(modules, root)
@@ -169,7 +158,7 @@ def plan(store: FolderStore, ask: Ask, modules: Sequence[str], root: Path, how: 
         loop.run()
     except Refused as error:
         raise UsageError(str(error)) from error
-    return _Sorted(engine, paper, catalog, judge, recovered, {*asked_for, *intake.ids}, how).plan(ask.target)
+    return _Sorted(engine, paper, catalog, judge, recovered, {*asked_for, *intake.ids}, adopt).plan(ask.target)
 
 
 def _look(store: FolderStore, catalog: Catalog) -> Recovered:
@@ -206,7 +195,7 @@ class _Sorted:
         judge: _Forejudge,
         recovered: Recovered,
         asked_for: set[str],
-        how: How,
+        adopt: bool,
     ) -> None:
         self._engine = engine
         self._paper = paper
@@ -218,7 +207,7 @@ class _Sorted:
         self._recovered = recovered
         self._before = recovered.statuses
         self._certain = asked_for
-        self._how = how
+        self._adopt = adopt
         self._found_by: dict[str, list[str]] = {}
         for parent, children in self._foreteller.children.items():
             for child in children:
@@ -308,7 +297,7 @@ class _Sorted:
         if why is None:
             before = self._before.get(job.id)
             outputs = self._catalog.outputs(job)
-            if self._how.adopt and job.result is None and outputs and all(map(self._is_there, outputs)):
+            if self._adopt and job.result is None and outputs and all(map(self._is_there, outputs)):
                 says = "its outputs are there, and are taken over"
                 return self._by(job.id, "adopt", says, job)
             part = "new" if before is None else "unfinished" if before in _BEFORE else "done"

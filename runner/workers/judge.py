@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from msgspec import Struct
+
 from runner.batch import ClassGone
 from runner.core.events import Judged
 from runner.core.model import Json
@@ -34,30 +36,26 @@ class Classes(Protocol):
     def kind(self, name: str) -> TaskType: ...
 
 
+class How(Struct, frozen=True, kw_only=True):
+    """What a run was told about done jobs. `force_tasks`: classes, as "Fetch" or "jobs.scrape:Fetch"."""
+
+    verify: bool = False  # outputs are hashed, not only measured
+    force: bool = False  # all that it reaches is due
+    force_tasks: tuple[str, ...] = ()  # the jobs of these classes are
+
+
 class Judge:
-    """What one run goes by. `started`: its start, in seconds since the epoch. `verify`: hash outputs, too.
+    """What one run goes by. `started`: its start, in seconds since the epoch."""
 
-    `force`: all that it reaches is due; `force_tasks`: the jobs of these classes ("Fetch", or "jobs.scrape:Fetch").
-    """
-
-    def __init__(
-        self,
-        classes: Classes,
-        *,
-        run: str,
-        started: float,
-        verify: bool = False,
-        force: bool = False,
-        force_tasks: Collection[str] = (),
-    ) -> None:
+    def __init__(self, classes: Classes, how: How, *, run: str, started: float) -> None:
         self._classes = classes
         self._root = classes.root
         self._base = str(classes.root)
         self._run = run
         self._now = datetime.fromtimestamp(started, UTC)
-        self._verify = verify
-        self._force = force
-        self._force_tasks = frozenset(force_tasks)
+        self._verify = how.verify
+        self._force = how.force
+        self._force_tasks = frozenset(how.force_tasks)
 
     def judge(self, job: Brief) -> Judged:
         """Whether a done job is up to date."""

@@ -28,14 +28,7 @@ class Looker:
     def __init__(self, bench: Bench) -> None:
         settings: Settings = bench.settings
         self._bench = bench
-        self._judge = Judge(
-            bench,
-            run=settings.run,
-            started=settings.started,
-            verify=settings.verify,
-            force=settings.force,
-            force_tasks=settings.force_tasks,
-        )
+        self._judge = Judge(bench, settings.how, run=settings.run, started=settings.started)
 
     def look(self, ids: Iterable[str]) -> Looked:
         """What is to be seen of these, as far as it does not take long. Raises nothing."""

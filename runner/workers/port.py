@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from runner.core.events import Asked, Failed, Finished, Judged, Lacked, WorkerLost
 from runner.store.codec import Brief
+from runner.workers.judge import How
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,9 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...]  # only Tasks of these may be named by a job file
     threads: int = 1
     adopt: bool = False  # outputs that are there without a record of ours are taken over
-    verify: bool = False  # these three: how done jobs are judged
-    force: bool = False
-    force_tasks: tuple[str, ...] = ()
+    how: How = How()  # done jobs are judged
     level: str = "INFO"  # for what tasks log
 
 

@@ -18,7 +18,7 @@ from runner.core.events import Judged
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import Last, Task
-from runner.workers.judge import Judge
+from runner.workers.judge import How, Judge
 from tests.rig import RUN, STARTED, Rig, made
 from tests.workers import tasks
 from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write
@@ -52,7 +52,7 @@ def write_all(task: Act) -> None:
 
 
 def judged(catalog: Catalog, job: JobFile, *, run: str = "20261123T020000Z", after: float = DAY, **how: Any) -> Judged:
-    return Judge(catalog, run=run, started=STARTED + after, **how).judge(codec.brief(job))
+    return Judge(catalog, How(**how), run=run, started=STARTED + after).judge(codec.brief(job))
 
 
 def test_a_done_job_is_up_to_date_as_long_as_nothing_has_changed(catalog: Catalog) -> None:

@@ -17,6 +17,7 @@ from runner.errors import StateError
 from runner.store.codec import JobFile
 from runner.task import Last
 from runner.workers.bench import Bench
+from runner.workers.judge import How
 from runner.workers.local import LocalExecutor
 from runner.workers.looking import Looker
 from runner.workers.port import Looked, Reply, Sight
@@ -66,7 +67,7 @@ def test_it_sees_what_the_file_holds_and_whether_the_job_is_due(yard: Yard) -> N
 def test_it_judges_as_the_run_does(yard: Yard, how: dict[str, Any], reason: str | None) -> None:
     (job,) = done(yard, Write(Path("a.txt")))
     Path("a.txt").write_text("tixt\n")
-    (sight,) = look(yard, [job.id], **how).values()
+    (sight,) = look(yard, [job.id], how=How(**how)).values()
     assert sight.judged is not None
     assert sight.judged.reason == reason
 
