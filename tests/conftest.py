@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,16 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None,
     "strace": lambda: shutil.which("strace") is not None,
 }
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project, and the working directory; what rigs in it hold open is closed with the test."""
+    from tests.rig import Rig  # here, as most tests need none of what it imports
+
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    Rig.close_all()
 
 
 def pytest_configure(config: pytest.Config) -> None:

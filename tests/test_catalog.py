@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,13 @@ from runner.catalog import Catalog
 from runner.core.model import Limit, Status
 from runner.errors import TargetError
 from runner.store import codec
-from tests.rig import STARTED, Rig, made
+from tests.rig import STARTED, made
 from tests.workers.tasks import Act, Rated, Write
 
 DAY = 24 * 3600.0
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    Rig.close_all()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,8 @@ TASKS = "tests.workers.tasks"
 
 
 @pytest.fixture(autouse=True)
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    tasks.ACTIONS["nothing"] = lambda task: None
-    yield Rig()
-    Rig.close_all()
+def rig(project: Path) -> Rig:
+    return Rig()
 
 
 def drop(name: str, task: str = "Noop", /, **params: Any) -> Path:

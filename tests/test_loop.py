@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,7 @@ from tests.store.support import DurableFiles
 from tests.workers import tasks
 from tests.workers.tasks import Act, Copied, Finder, Hasty, Noop, Rated, Write
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    tasks.ACTIONS["write"] = lambda task: task.output.write_text("text")
-    tasks.ACTIONS["fail"] = lambda task: 1 / 0
-    tasks.ACTIONS["nothing"] = lambda task: None
-    yield tmp_path
-    Rig.close_all()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def lost(begun: tuple[str, ...], waiting: tuple[str, ...] = (), outcome: str = "died") -> WorkerLost:

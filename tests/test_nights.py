@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,7 @@ from tests.rig import Rig, files, id_of
 from tests.workers import tasks
 from tests.workers.tasks import Copied, Gather, Once, Read, Write
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    tasks.ACTIONS["write"] = lambda task: task.output.write_text("text")
-    tasks.ACTIONS["fail"] = lambda task: 1 / 0
-    tasks.ACTIONS["nothing"] = lambda task: None
-    yield tmp_path
-    Rig.close_all()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def second_night(first: Rig) -> Rig:

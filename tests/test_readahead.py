@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,7 @@ from tests.rig import Rig, id_of, made
 from tests.workers.support import write
 from tests.workers.tasks import Copied, Noop, Write
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    Rig.close_all()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def sight(job: Brief) -> Looked:

@@ -15,6 +15,10 @@ from tests.acceptance.invariants import check_state
 from tests.acceptance.project import QUICK, STATUSES, Outcome, Project
 
 TASKS = Path(__file__).parent
+NAMES = ["00", "01", "02"]  # the pages, where a test asks for no other number
+FETCHES = [f"FindingFetch-{name}" for name in NAMES]
+PARSES = [f"Parse-{name}" for name in NAMES]
+ALL = [*FETCHES, "Merge", *PARSES]  # what runs in the first night of the flow `found`
 
 
 @dataclass

@@ -12,12 +12,7 @@ import pytest
 
 from tests.acceptance import processes
 from tests.acceptance.project import QUICK, Project
-from tests.acceptance.site import Site, called
-
-NAMES = ["00", "01", "02"]
-FETCHES = [f"FindingFetch-{name}" for name in NAMES]
-PARSES = [f"Parse-{name}" for name in NAMES]
-ALL = [*FETCHES, "Merge", *PARSES]
+from tests.acceptance.site import ALL, NAMES, PARSES, Site, called
 
 
 @pytest.fixture

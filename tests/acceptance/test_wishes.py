@@ -12,12 +12,7 @@ import pytest
 
 from tests.acceptance import processes
 from tests.acceptance.project import Project
-from tests.acceptance.site import Site
-
-NAMES = ["00", "01", "02"]
-FETCHES = [f"FindingFetch-{name}" for name in NAMES]
-PARSES = [f"Parse-{name}" for name in NAMES]
-ALL = [*FETCHES, "Merge", *PARSES]
+from tests.acceptance.site import ALL, FETCHES, NAMES, PARSES, Site
 
 
 @pytest.fixture

@@ -18,7 +18,11 @@ from typing import Any
 
 from runner import Hint, Input, Output, Task
 
-ACTIONS: dict[str, Callable[[Any], Any]] = {}
+ACTIONS: dict[str, Callable[[Any], Any]] = {
+    "write": lambda task: task.output.write_text("text"),
+    "fail": lambda task: 1 / 0,
+    "nothing": lambda task: None,
+}
 """What `Act.run()` does, by name: for attempts within the process of the test."""
 
 CHILDREN: dict[str, Callable[[Any], Any]] = {}

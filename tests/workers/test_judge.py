@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,7 @@ from tests.workers.tasks import Act, Copied, Finder, Noop, Read, Write
 DAY = 24 * 3600.0
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    Rig.close_all()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture
