@@ -175,10 +175,19 @@ def test_of_a_small_batch_nobody_looks_at_anything() -> None:
     rig.work(writes)
     rig.store.close()
     rig = entering(writes)
-    rig.rounds.ahead.least = 10
-    asked: Any = Asked(idle=9)
-    rig.rounds.ahead.send(rig.engine, asked)
-    assert asked.ids == []
+    ahead = rig.rounds.ahead
+    ahead.least, ahead.lead, ahead.chunk = 10, 0, 4
+    asked: Any = Asked(idle=1)
+    ahead.send(rig.engine, asked)
+    assert asked.ids == [], "10 are to come"
+    ahead.least = 9
+    ahead.send(rig.engine, asked)
+    assert len(asked.ids) == 1
+    rig.engine.handle(Continued(4), 0.0)
+    ahead.entered(4)
+    asked.idle = 9
+    ahead.send(rig.engine, asked)
+    assert len(asked.ids) == 3, "once a batch was large, it is to its end"
 
 
 # ---------------------------------------------------------------------------------------------------- in a whole run

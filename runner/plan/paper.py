@@ -36,8 +36,13 @@ class Paper(MemoryStore):
                     self._wished(proposal, after, status)
                 case Move(id, source):
                     self._take(id, source)
-                case Bind(id, status) | Distrust(id, status):
+                case Bind(id, status):
                     self._take(id, status)
+                case Distrust(id, status):
+                    try:
+                        self._take(id, status)
+                    except BadJobFile:  # as FolderStore has it
+                        continue
                 case Relist(id):
                     self._take(id, Status.DONE)
                 case _:

@@ -32,6 +32,7 @@ MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter ca
 _CACHE_JOBS = 8192
 _CACHE_BYTES = 16 << 20
 _KEPT_BRIEFS = 4096  # more than are read ahead
+MAX_KEPT_BYTES = 8192  # of a job file; a `value` of megabytes is read again
 _GENERATION = "generation"
 
 

@@ -29,7 +29,7 @@ from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.quarantine import put_aside
-from runner.store.shelf import INBOX, RETURNABLE, TMP, TRASH, Shelf
+from runner.store.shelf import INBOX, MAX_KEPT_BYTES, RETURNABLE, TMP, TRASH, Shelf
 
 _Do: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -177,15 +177,16 @@ class Steps:
         id = proposal.id
         if id in self._content or id in self._where:
             return False
-        found = kept = self._shelf.kept(id)
+        found, size = self._shelf.kept(id), 0
         if found is None:
             try:
-                found = codec.skim(self._shelf.load_name(DONE, f"{id}.json"), id)
+                data = self._shelf.load_name(DONE, f"{id}.json")
             except BadJobFile:
                 return False
+            found, size = codec.skim(data, id), len(data)
         if found is None or not codec.says_nothing_new(found, proposal, after):
             return False
-        if kept is None:
+        if 0 < size <= MAX_KEPT_BYTES:
             self._shelf.keep(found)
         return True
 
@@ -202,7 +203,10 @@ class Steps:
         self._write(codec.with_found(job, command.found, command.dropped, self._shelf.run), DONE, self._replace)
 
     def _distrust(self, command: Distrust) -> None:
-        job = self._job(command.id, command.status)
+        try:
+            job = self._job(command.id, command.status)
+        except BadJobFile:  # nobody relies on it: who reads it next puts it aside
+            return
         if job.result is not None:
             at = codec.stamp(self._shelf.clock())
             job = msgspec.structs.replace(job, result={**job.result, "invalidated": at})

@@ -80,8 +80,8 @@ class _Worker:
         return True
 
     def advance(self, now: float) -> None:
-        """Note which orders it must have begun by now."""
-        if len(self.begun) < self.threads and len(self.orders) > len(self.begun):
+        """Note which orders it must have begun by now: none, while it looks at done jobs."""
+        if not self.looking and len(self.begun) < self.threads and len(self.orders) > len(self.begun):
             for id in self.orders:
                 if id not in self.begun:
                     self.begun[id] = now
@@ -130,7 +130,7 @@ class LocalExecutor:
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._replenish()
         batches: dict[int, list[Order]] = {}
-        loads = [len(w.orders) + (1_000_000 if w.alone or w.halted else 0) for w in self._workers]
+        loads = [len(w.orders) + w.looking + (1_000_000 if w.alone or w.halted else 0) for w in self._workers]
         for order in orders:
             if order.alone:
                 self._waiting.append(order)

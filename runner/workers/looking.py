@@ -12,6 +12,7 @@ import msgspec
 
 from runner.errors import RunnerError
 from runner.store import codec
+from runner.store.shelf import MAX_KEPT_BYTES
 from runner.workers.bench import Bench
 from runner.workers.judge import Judge
 from runner.workers.port import Looked, Settings, Sight
@@ -44,7 +45,8 @@ class Looker:
 
     def _sight(self, id: str) -> Sight | None:
         try:
-            job = codec.skim(self._bench.done(id), id)
+            data = self._bench.done(id)
+            job = codec.skim(data, id) if len(data) <= MAX_KEPT_BYTES else None
             if job is None:
                 return None
             kind = self._bench.kind(job.task)

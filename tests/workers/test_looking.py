@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,22 @@ from runner import Task
 from runner.core.events import Finished, Judged
 from runner.errors import StateError
 from runner.store.codec import JobFile
+from runner.store.shelf import MAX_KEPT_BYTES
 from runner.task import Last
 from runner.workers.bench import Bench
+from runner.workers.child import Look
 from runner.workers.judge import How
 from runner.workers.local import LocalExecutor
 from runner.workers.looking import Looker
 from runner.workers.port import Looked, Reply, Sight
-from tests.workers.support import Yard, earlier, only, outcomes, replies, wait_for, working
-from tests.workers.tasks import Copied, Hold, Noop, Write
+from tests.workers.support import Yard, earlier, losses, only, outcomes, replies, wait_for, working
+from tests.workers.tasks import Copied, Echo, Hold, Noop, Write
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks in this process come to their end, however slow it is."""
+    monkeypatch.setattr("runner.workers.looking.LONG", 60.0)
 
 
 def done(yard: Yard, *tasks: Task) -> list[JobFile]:
@@ -136,6 +145,7 @@ def asks(executor: LocalExecutor, ids: Sequence[str]) -> Looked:
     wait_for("a worker is there", lambda: executor.look(ids))
     found = only(executor)
     assert isinstance(found, Looked)
+    assert found.sights, "the first is looked at, however long it takes"
     return found
 
 
@@ -172,6 +182,22 @@ def test_only_who_has_nothing_to_do_is_asked(yard: Yard) -> None:
         assert executor.look([job.id])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_orders_that_lie_there_already_come_first(yard: Yard, threads: int) -> None:
+    """The scheduler sends no look behind an order; whoever did would wait for nothing."""
+    (job,) = done(yard, Write(Path("a.txt")))
+    with working(yard, threads=threads) as executor:
+        asks(executor, [job.id])
+        executor.start([yard.order(Hold(number)) for number in range(threads + 1)])
+        wait_for("it has begun", lambda: Path("begun-0").exists())
+        (worker,) = executor._workers
+        worker.send(Look((job.id,)))
+        found = outcomes(executor, 1) if threads > 1 else []  # the thread that reads answers while others work
+        Path("open").touch()
+        found += outcomes(executor, threads + 2 - len(found))
+    assert [outcome.sights for outcome in found if isinstance(outcome, Looked)] == [[]]
+
+
 def test_one_who_is_told_to_stop_is_not_asked(yard: Yard) -> None:
     (job,) = done(yard, Write(Path("a.txt")))
     with working(yard) as executor:
@@ -206,3 +232,40 @@ def test_when_no_worker_can_be_made_nobody_looks(yard: Yard, monkeypatch: pytest
         assert not executor.look([job.id])
         with pytest.raises(StateError, match="no worker can be started"):
             executor.start([yard.order(Noop(1))])
+
+
+# --------------------------------------------------------------------------------------- orders behind a long look
+
+
+@contextmanager
+def looking(yard: Yard) -> Iterator[LocalExecutor]:
+    """An executor whose one worker looks, and does not come to an end of it."""
+    (job,) = done(yard, Write(Path("a.txt")))
+    with working(yard) as executor:
+        asks(executor, [job.id])
+        os.kill(executor.pids[0], signal.SIGSTOP)
+        assert executor.look([job.id])
+        yield executor
+
+
+def test_an_order_behind_a_look_has_not_begun_so_its_time_does_not_run(yard: Yard) -> None:
+    with looking(yard) as executor:
+        executor.start([yard.order(Noop(1), timeout=0.2)])
+        assert executor.wait(0.5) == []
+        os.kill(executor.pids[0], signal.SIGCONT)
+        found = outcomes(executor, 2)
+    assert [type(outcome) for outcome in found] == [Looked, Reply]
+
+
+def test_a_death_over_a_look_is_not_charged_to_the_order_behind_it(yard: Yard) -> None:
+    order = yard.order(Noop(1))
+    with looking(yard) as executor:
+        executor.start([order])
+        os.kill(executor.pids[0], signal.SIGKILL)
+        (lost,) = losses([only(executor)])
+    assert (lost.begun, lost.waiting) == ((), (order.id,))
+
+
+def test_a_large_job_file_is_left_to_the_scheduler(yard: Yard) -> None:
+    jobs = done(yard, Echo("x" * MAX_KEPT_BYTES), Write(Path("a.txt")))
+    assert list(look(yard, [job.id for job in jobs])) == [jobs[1].id]
