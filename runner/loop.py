@@ -74,6 +74,7 @@ class Loop:
         self._full = False
         self._changed = True  # since free workers were last given what is ready
         self._deadline: float | None = None
+        self._wound_up = False
         self.stopping = False
         self.killing = False
 
@@ -129,7 +130,7 @@ class Loop:
             self._store.sync()
         finally:
             self._commits.close()
-        return self._engine.finished
+        return self._engine.finished and self._wound_up
 
     def _turn(self, found: list[Outcome]) -> None:
         outcomes = self._ahead.take(found)
@@ -161,7 +162,8 @@ class Loop:
         if self._look_into_inbox() or self._intake.unsettled:
             return False
         self.do(Wound())
-        return not self._rounds
+        self._wound_up = not self._rounds  # else there is more to look into, for whom nobody named
+        return self._wound_up
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""

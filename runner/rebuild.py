@@ -6,7 +6,7 @@ that were cut short had staged beside their outputs is removed, while their jobs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from runner.catalog import Catalog
 from runner.core.events import Recovered
@@ -22,29 +22,39 @@ def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
     before = _in_quarantine(store)
     unfinished: list[Stored] = []
     interrupted: dict[str, tuple[str, ...]] = {}
+    spent: list[str] = []
 
     def visit(job: JobFile, status: Status, finished: bool) -> None:
         unfinished.append(catalog.stored(job, status, finished))
+        if unfinished[-1].spent and _is_of(store, job):
+            spent.append(job.id)
         if status is Status.RUNNING:
             interrupted[job.id] = catalog.outputs(job)
 
     statuses, _ = store.recover(visit)
     staging.sweep(interrupted, store.root)
-    return put_together(store, catalog, statuses, unfinished), _in_quarantine(store) - before
+    return put_together(store, catalog, statuses, unfinished, spent), _in_quarantine(store) - before
 
 
 def put_together(
-    store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status], unfinished: list[Stored]
+    store: FolderStore,
+    catalog: Catalog,
+    statuses: Mapping[str, Status],
+    unfinished: list[Stored],
+    spent: Iterable[str] = (),
 ) -> Recovered:
-    """The event, with what else it takes: who owns which output, and who comes back when he is found again."""
+    """The event, with what else it takes: who owns which output, and who comes back when he is found again.
+
+    `spent`: those that used up their retries in this very run, and lack only their last rename.
+    """
     owners: dict[str, str] = {}
     for job in _with_several_outputs(store, catalog, statuses):
         owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
     cancelled = (id for id, status in statuses.items() if status is Status.CANCELLED)
     revivable = frozenset(id for id in cancelled if _is_revivable(store, id))
     tried = (id for id, status in statuses.items() if status is Status.FAILED) if store.run else ()
-    failed = frozenset(id for id in tried if _last_attempt(store, id, Status.FAILED).get("run") == store.run)
-    return Recovered(statuses, unfinished, owners, revivable, failed)
+    failed = (id for id in tried if _last_attempt(store, id, Status.FAILED).get("run") == store.run)
+    return Recovered(statuses, unfinished, owners, revivable, frozenset((*failed, *spent)))
 
 
 def _in_quarantine(store: FolderStore) -> int:
@@ -75,6 +85,11 @@ def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mappin
 def _is_revivable(store: FolderStore, id: str) -> bool:
     """Whether it was cancelled as superseded or gone, and so comes back when it is found again."""
     return _last_attempt(store, id, Status.CANCELLED).get("outcome") in ("superseded", "gone")
+
+
+def _is_of(store: FolderStore, job: JobFile) -> bool:
+    """Whether its last attempt was of this run."""
+    return bool(store.run and job.attempts and job.attempts[-1].get("run") == store.run)
 
 
 def _last_attempt(store: FolderStore, id: str, status: Status) -> Object:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.batch import propose
-from runner.core.events import WorkerLost
+from runner.core.events import Invalidated, WorkerLost
 from runner.core.model import Limit, Proposal, Status
 from runner.errors import StateError
 from runner.workers.port import Order
@@ -18,9 +18,11 @@ from runner.workers.staging import staging_path
 from tests.rig import Rig, files, id_of
 from tests.store.support import DurableFiles
 from tests.workers import tasks
-from tests.workers.tasks import Act, Copied, Finder, Hasty, Noop, Rated, Write
+from tests.workers.tasks import Act, Copied, Finder, Hasty, Noop, Once, Rated, Write
 
 pytestmark = pytest.mark.usefixtures("project")
+
+NEXT = "20261123T020000Z"
 
 
 def lost(begun: tuple[str, ...], waiting: tuple[str, ...] = (), outcome: str = "died") -> WorkerLost:
@@ -456,3 +458,67 @@ def test_known_jobs_are_proposed_again_as_they_stand_and_those_that_cannot_be_ar
     assert [proposal.id for proposal in found] == [ids[0], ids[2]]
     assert all(isinstance(proposal, Proposal) for proposal in found)
     assert rig.engine.ledger.status(ids[0]) is Status.DONE
+
+
+def test_a_run_that_was_stopped_before_it_was_wound_up_has_not_ended(project: Path) -> None:
+    """Whom nobody names any more is still to be found out."""
+    finder, last = Finder("write", output="found"), Act("stop", output="last", hint="1")
+    tasks.CHILDREN["write"] = lambda task: [Noop(number) for number in range(3)]
+    tasks.ACTIONS["stop"] = tasks.ACTIONS["write"]
+    rig = Rig()
+    assert rig.work([finder, last])
+    rig.store.close()
+    tasks.CHILDREN["write"] = lambda task: [Noop(number) for number in range(2)]
+    for path in ("found", "last"):
+        Path(path).unlink()
+    rig = Rig(run=NEXT, places=1)
+
+    def write_and_stop(task: Act) -> None:
+        tasks.ACTIONS["write"](task)
+        rig.loop.stop()
+
+    tasks.ACTIONS["stop"] = write_and_stop
+    rig.recover()
+    rig.submit([finder, last])
+    assert not rig.loop.run()
+    assert rig.engine.finished
+    assert rig.engine.gone == []
+    rig.store.close()
+    tasks.ACTIONS["stop"] = tasks.ACTIONS["write"]
+    rig = Rig(run=NEXT, resuming=True)
+    assert rig.work([finder, last])
+    assert rig.engine.gone == [id_of(Noop(2))]
+
+
+def test_what_used_up_its_retries_and_lacked_only_its_last_rename_counts_for_its_run(project: Path) -> None:
+    once, id = Once("fail"), id_of(Once("fail"))
+    rig = Rig()
+    assert rig.work([once])
+    assert rig.outcomes(id) == ["failed"]
+    rig.store.close()
+    Path("state/failed", f"{id}.json").rename(Path("state/running", f"{id}.json"))
+    for named in ([once], []):
+        rig = Rig(resuming=True)
+        assert rig.work(named)
+        assert rig.outcomes(id) == ["failed"], "it failed in this run: `resume` leaves it alone"
+        assert rig.engine.tally() == {Status.FAILED: 1}, "and it counts, also where nobody names it again"
+        rig.store.close()
+        Path("state/failed", f"{id}.json").rename(Path("state/running", f"{id}.json"))
+    rig = Rig(run=NEXT)
+    assert rig.work([once])
+    assert rig.outcomes(id) == ["failed", "failed"], "another run tries it again"
+
+
+def test_not_to_rely_on_a_damaged_job_harms_nobody(project: Path) -> None:
+    rig = Rig()
+    (id, other) = rig.submit([Write("a.txt"), Write("b.txt")])
+    assert rig.loop.run()
+    rig.store.close()
+    Path("state/done", f"{id}.json").write_text('{"schema": 1}')
+    rig = Rig(run=NEXT)
+    rig.recover()
+    rig.loop.do(Invalidated((id, other)))
+    rig.submit([Write("a.txt"), Write("b.txt")])
+    assert rig.loop.run()
+    assert {reply.event.id for reply in rig.replies} == {id, other}
+    assert rig.counts() == {"done": 2}

@@ -22,8 +22,6 @@ MAX_CHILDREN = 1_000_000
 MAX_JOBS = 10_000_000
 """How many jobs one run may admit."""
 
-KEPT_ATTEMPTS = 20
-"""How many old attempts a job file keeps, besides those that still count."""
 
 CHARGED = frozenset({"failed", "published", "died", "timeout"})
 """Outcomes of an attempt that use up a retry."""

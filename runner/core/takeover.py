@@ -6,7 +6,7 @@ from runner.core.board import Board
 from runner.core.commands import Bind, Change
 from runner.core.events import Recovered
 from runner.core.ledger import Node, output_hash
-from runner.core.model import BLOCKED, CANCELLED, PENDING, QUARANTINE, RUNNING, Attempt, Step, Stored
+from runner.core.model import BLOCKED, CANCELLED, FAILED, PENDING, QUARANTINE, RUNNING, Attempt, Step, Stored
 from runner.errors import CycleFound
 
 _INTERRUPTED = Attempt(outcome="interrupted", type="Interrupted", message="the runner ended while the job was running")
@@ -17,7 +17,8 @@ def take_over(board: Board, event: Recovered) -> None:
     board.ledger.load(event.statuses, event.owners, event.revivable)
     board.ledger.failed = event.failed
     for id in event.failed:
-        board.node_of(id).reached = True  # also if nobody names it again: the run has failed at it
+        if board.ledger.status(id) is FAILED:
+            board.node_of(id).reached = True  # also if nobody names it again: the run has failed at it
     left = [(item, node) for item in event.unfinished if (node := _put_right(board, item)) is not None]
     for item, node in left:
         _bind(board, item, node)
@@ -48,13 +49,16 @@ def _put_right(board: Board, item: Stored) -> Node | None:
         board.move(node, Step.FINISH, why="it lacked only its last rename")
         board.settle(node)
         return None
-    if item.status is RUNNING:
-        board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
-    if item.spent and node.status is PENDING:
+    if item.spent and node.status is not BLOCKED:  # in running/ it lacked only its last rename
         board.move(node, Step.FAIL, why="its retries are used up")
+        if node.id in board.ledger.failed:
+            board.settle(node)
+            return None
         board.forget(node.id)  # it failed before this run, which may try it again
         board.ledger.load({node.id: node.status}, {}, ())
         return None
+    if item.status is RUNNING:
+        board.move(node, Step.REQUEUE, change=Change(attempt=_INTERRUPTED), why=_INTERRUPTED.message)
     if item.problem is not None and node.status is PENDING:
         _fail(board, node, item.problem)
         return None

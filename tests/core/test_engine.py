@@ -358,7 +358,7 @@ class TestRecovered:
         run, commands = self.recovered(
             self.stored("a", Status.RUNNING, spent=True), self.stored("b", Status.PENDING, "a")
         )
-        assert names(commands) == ["requeue a", "fail a", "block b"]
+        assert names(commands) == ["fail a", "block b"]
         assert run.engine.finished
 
     def test_and_is_tried_again_by_a_new_run_that_finds_it(self) -> None:
