@@ -122,7 +122,8 @@ def check_class(name: str, modules: Sequence[str]) -> None:
         if any(f"{cls.__module__}.".startswith(f"{allowed}.") for allowed in modules):
             known[cls.__name__] = None
     if name not in known:
-        raise UsageError(f"there is no task class {name!r}{instead(name, list(known))}")
+        later = "if its module is imported only later, write module:Class"
+        raise UsageError(f"no task class {name!r} is imported ({later}){instead(name, list(known))}")
 
 
 def prepare(target: str, arguments: Mapping[str, str], modules: Sequence[str]) -> Callable[[], Any]:

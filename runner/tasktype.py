@@ -94,6 +94,10 @@ class TaskType:
         """Whether the list of its input files does not tell which field has which of them."""
         return len(self.inputs) > 1 or any(field.many for field in self.inputs)
 
+    def needs(self, field: FieldInfo) -> bool:
+        """Whether a job does not start as long as a file of this Input is neither there nor recorded as absent."""
+        return not (self.all_done if field.many else field.optional)
+
     def field(self, name: str) -> FieldInfo | None:
         return next((field for field in self.fields if field.name == name), None)
 

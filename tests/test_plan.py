@@ -85,12 +85,12 @@ NAMES = ["a", "b", "c", "d"]
 class Nights:
     """A project over several nights; each is foretold, run, and compared with what was said."""
 
-    def __init__(self, root: Path, chance: random.Random) -> None:
+    def __init__(self, root: Path, chance: random.Random, sure: Counter[str]) -> None:
         self.root = root
         self.chance = chance
         self.versions = Counter(dict.fromkeys(CLASSES, 1))
         self.handed = set[str]()
-        self.sure = Counter[str]()  # how often what was checked
+        self.sure = sure  # how often what was checked
         (root / "notes.txt").write_text("notes")
         site = nightly.SITE
         site.roots = chance.sample(NAMES, chance.randint(0, 2))
@@ -313,20 +313,32 @@ EXAMPLES = int(os.environ.get("PLAN_EXAMPLES", "0"))
 """More of them, and others each time: PLAN_EXAMPLES=1000 python -m pytest -n 0 --timeout 0 (this file)."""
 
 
-@settings(max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@example(seed=18522, count=2)
-@given(seed=st.integers(0, 2**32), count=st.integers(1, 5))
-def test_a_run_does_what_was_foretold(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int) -> None:
-    root = tmp_path_factory.mktemp("project")
-    os.chdir(root)
-    fresh()
-    nights = Nights(root, random.Random(seed))
-    with FolderStore("state"):
-        pass
-    for number in range(count):
-        if number:
-            nights.change()
-        nights.live()
+def test_a_run_does_what_was_foretold(
+    tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, object], None]
+) -> None:
+    sure = Counter[str]()
+
+    @settings(
+        max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @example(seed=18522, count=2)
+    @given(seed=st.integers(0, 2**32), count=st.integers(1, 5))
+    def nights(seed: int, count: int) -> None:
+        root = tmp_path_factory.mktemp("project")
+        os.chdir(root)
+        fresh()
+        nights = Nights(root, random.Random(seed), sure)
+        with FolderStore("state"):
+            pass
+        for number in range(count):
+            if number:
+                nights.change()
+            nights.live()
+
+    nights()
+    record_property("struck", ", ".join(f"{count} {what}" for what, count in sorted(sure.items())))
+    assert sure["counted"] > 100
+    assert sure.keys() >= {"due", "force", "version", "parameter", "new", "unfinished", "may, input"}
 
 
 # ------------------------------------------------------------------------------------------------ on the command line
@@ -423,7 +435,7 @@ def test_the_whole_of_it(project: Path) -> None:
     assert out == (f"plan of {flow}\n\nwill run: 3\n  3 Make: version 1 -> 2\n\nup to date: 1 Find\n")
     assert call("run", flow, "--dry-run").stdout == out
     found = json.loads(call("plan", flow, "--json").stdout)
-    assert found.keys() == {"schema", "target", "will", "expected", "may", "fails", "up_to_date", "gone"}
+    assert found.keys() == {"schema", "target", "will", "expected", "may", "fails", "blocked", "up_to_date", "gone"}
     assert found["will"][0] == {
         "id": id_of(module.Make("0", Path("0.txt"))),
         "task": "Make",
@@ -443,12 +455,69 @@ def test_an_adopted_output(project: Path) -> None:
     assert ": its outputs are there, and are taken over\n" in call("plan", *words, "--adopt").stdout
 
 
+GATHER = """
+@dataclass
+class Gather(Task):
+    parts: list[Input]
+    output: Output
+    trigger_rule = "all_done"
+    def run(self):
+        self.output.write_text("x")
+
+def gathered():
+    return [Gather([Path("nowhere")], Path("all"))]
+"""
+
+
+def test_a_list_of_inputs_may_lack_some_whatever_failed(project: Path) -> None:
+    project_of(GATHER)
+    out = call("plan", f"{MODULE}:gathered").stdout
+    assert "will run: 1\n" in out
+    assert "will fail" not in out
+    call("run", f"{MODULE}:gathered", "--workers", "1", "--durability", "process")
+
+
+def test_who_comes_after_one_that_fails_is_told_as_blocked(project: Path) -> None:
+    project_of(CHAIN)
+    Path("folder").mkdir()
+    out = call("plan", f"{MODULE}:chain").stdout
+    assert "will run: 0\n\nwill fail: 1\n" in out
+    first, second = map(id_of, sys.modules[MODULE].chain())
+    assert f"will be blocked: 1\n  {second}: {first} is failed\n" in out
+    call("run", f"{MODULE}:chain", "--workers", "1", "--durability", "process", code=1)
+    assert len(list(Path("state/failed").iterdir())) == len(list(Path("state/blocked").iterdir())) == 1
+
+
+def test_what_was_moved_back_to_be_tried_again_is_not_told_as_new(project: Path) -> None:
+    project_of(CHAIN)
+    call("run", f"{MODULE}:chain", "--workers", "1", "--durability", "process", code=1)
+    Path("folder").write_text("now a file")
+    (failed,) = Path("state/failed").iterdir()
+    failed.rename(Path("state/inbox", failed.name))
+    assert f"{failed.stem}: it is tried again\n" in call("plan").stdout
+
+
+CHAIN = """
+@dataclass
+class Copy(Task):
+    source: Input
+    output: Output
+    retries = 0
+    def run(self):
+        self.output.write_bytes(self.source.read_bytes())
+
+def chain():
+    return [Copy(Path("folder"), Path("a")), Copy(Path("a"), Path("b"))]
+"""
+
+
 def planned(count: int, why: Callable[[int], str], part: str = "parameter") -> list[PlannedJob]:
     return [PlannedJob(id=f"Parse-{n:016x}", task="Parse", part=part, why=why(n)) for n in range(count)]
 
 
 def test_jobs_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing: Any = {"target": "m:f", "expected": [], "may": [], "fails": [], "up_to_date": {}, "gone": []}
+    nothing: Any = {"target": "m:f", "up_to_date": {}}
+    nothing |= {name: [] for name in ("expected", "may", "fails", "blocked", "gone")}
     will = [*planned(1204, lambda n: "version 2 -> 3", "version"), *planned(9, lambda n: f"parameter x: 0 -> {n}")]
     with paper() as out:
         print_plan(out, Plan(**nothing | {"will": will, "fails": planned(1, lambda n: "nobody makes it", "fails")}))

@@ -49,6 +49,12 @@ def options_of(settings: Settings, flags: Flags) -> Options:
     return options
 
 
+def places(root: StrPath, state: StrPath) -> tuple[Path, Path]:
+    """The project's folder and its state folder, which is meant relative to that."""
+    folder = Path(root).absolute()
+    return folder, folder / state
+
+
 def modules_of(settings: Settings, target: str | None) -> tuple[str, ...]:
     """The modules whose tasks may run: those of the settings, and the one that a person named as the target."""
     named = [top(target.partition(":")[0])] if target else []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runner.api.common import StrPath, importable, options_of
+from runner.api.common import StrPath, importable, options_of, places
 from runner.batch import load_class, load_target, propose
 from runner.core.model import UNFINISHED, Proposal, Status
 from runner.errors import RunnerError, UsageError
@@ -63,7 +63,8 @@ def retry(
     `wait`: it has been carried out, too, by the live runner or, if there is none, by this process: the jobs are in
     pending/. Raises UsageError, with nothing done, for an id that names no job, or several.
     """
-    with open_state(Path(state), Path(root)) as store:
+    folder, path = places(root, state)
+    with open_state(path, folder) as store:
         chosen = dict(resolve(store, text) for text in ids)
         if failed:
             chosen |= {id: status for id, status in sorted(store.scan().items()) if status is Status.FAILED}
@@ -80,7 +81,7 @@ def retry(
                 said.append((id, f"is {status or 'in inbox'}: nothing to retry"))
         handed = {f"{id}.json" for id in chosen} | _command(store, "retry", delayed)
         if wait:
-            _see_it_done(store, handed, Path(root).absolute())
+            _see_it_done(store, handed, folder)
     return said
 
 
@@ -91,12 +92,13 @@ def cancel(
 
     Otherwise as `retry`.
     """
-    with open_state(Path(state), Path(root)) as store:
+    folder, path = places(root, state)
+    with open_state(path, folder) as store:
         chosen = dict(resolve(store, text) for text in ids)
-        wished = [id for id, status in chosen.items() if status in _CANCELLABLE]
-        handed = _command(store, "cancel", wished)
+        wished = {id: None for id, status in chosen.items() if status in _CANCELLABLE}
+        handed = _command(store, "cancel", list(wished))
         if wait:
-            _see_it_done(store, handed, Path(root).absolute())
+            _see_it_done(store, handed, folder)
     will = "is cancelled, or is not tried again if it runs" if wait else "will be cancelled"
     return [
         (id, will if id in wished else f"is {status or 'in inbox'}: nothing to cancel") for id, status in chosen.items()
@@ -115,18 +117,19 @@ def invalidate(
 
     `downstream`: nor on what the jobs made that come after them or were found by them, and so on. Otherwise as `retry`.
     """
-    with open_state(Path(state), Path(root)) as store:
+    folder, path = places(root, state)
+    with open_state(path, folder) as store:
         chosen = dict(resolve(store, text) for text in ids)
         if downstream:
             chosen = downstream_of(store, chosen)
-        wished = [id for id, status in chosen.items() if status not in (None, Status.QUARANTINE)]
+        wished = {id: None for id, status in chosen.items() if status not in (None, Status.QUARANTINE)}
         said = [
             (id, "will be made anew" if id in wished else f"is {status or 'in inbox'}: nothing to invalidate")
             for id, status in chosen.items()
         ]
-        handed = _command(store, "invalidate", wished)
+        handed = _command(store, "invalidate", list(wished))
         if wait:
-            _see_it_done(store, handed, Path(root).absolute())
+            _see_it_done(store, handed, folder)
     return said
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from runner.api.common import Flags, StrPath, importable, options_of
+from runner.api.common import Flags, StrPath, importable, options_of, places
 from runner.api.work import chosen
 from runner.ask import Ask
 from runner.catalog import Catalog
@@ -38,7 +38,8 @@ def changes(run: str | None = None, *, jobs: bool = False, state: StrPath = "sta
     """
     import pandas
 
-    with open_state(Path(state), Path(root)) as store:
+    folder, path = places(root, state)
+    with open_state(path, folder) as store:
         found = look(store, run)
     if jobs:
         rows = [(job.change, job.task, job.id, job.output) for job in found.jobs]
@@ -50,14 +51,15 @@ def changes(run: str | None = None, *, jobs: bool = False, state: StrPath = "sta
     return frame
 
 
-def explain(text: str, *, root: Path, state: Path) -> Explained:
+def explain(text: str, *, root: StrPath = ".", state: StrPath = "state") -> Explained:
     """Why the job whose id is `text`, or begins with it, runs, waits, was skipped or is blocked. Raises RunnerError."""
-    settings = load_settings(root)
-    with importable(root), open_state(state, root) as store:
+    folder, path = places(root, state)
+    settings = load_settings(folder)
+    with importable(folder), open_state(path, folder) as store:
         left = next(iter(Runs(store).unfinished()), None)
         options = recorded(left) if left is not None else Options()
         modules = tuple(dict.fromkeys((*settings.modules, *options.modules)))
-        catalog = Catalog(modules, root)
+        catalog = Catalog(modules, folder)
         judge = Judge(
             catalog,
             options.how,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from runner.api.common import StrPath
+from runner.api.common import StrPath, places
 from runner.errors import StateError
 from runner.prune import Pruned, prune_state
 
@@ -15,9 +14,9 @@ def prune(*, older: float, dry_run: bool = False, state: StrPath = "state", root
 
     `dry_run`: say what would be deleted, and take no lock. Outputs stay. Raises Busy, NewerSchema, StateError.
     """
-    folder = Path(root).absolute()
+    folder, path = places(root, state)
     before = max(0.0, time.time() - older)
     try:
-        return prune_state(folder / state, folder, before=before, dry_run=dry_run)
+        return prune_state(path, folder, before=before, dry_run=dry_run)
     except OSError as error:
         raise StateError(f"{state}: {error}; nothing that is needed was deleted: `prune` again") from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from runner.api.common import Flags, StrPath, importable, modules_of, options_of, top
+from runner.api.common import Flags, StrPath, importable, modules_of, options_of, places, top
 from runner.ask import Ask
 from runner.batch import Found
 from runner.errors import UsageError
@@ -25,7 +25,7 @@ def run(
 
     The tasks' classes must lie in importable modules: workers import them by name. Raises RunnerError.
     """
-    folder = Path(root).absolute()
+    folder, path = places(root, state)
     found = tasks if isinstance(tasks, Mapping | Task) else list(tasks)
     settings = load_settings(folder)
     flat = [found] if isinstance(found, Task) else list(found)
@@ -35,8 +35,11 @@ def run(
                 f"{type(task).__name__} is defined in the script itself, where no worker can import it: "
                 "move it to a module"
             )
-    modules = (*settings.modules, *sorted({top(type(task).__module__) for task in flat if isinstance(task, Task)}))
-    with open_session(folder, folder / state, tuple(dict.fromkeys(modules)), options_of(settings, flags)) as session:
+    named = sorted({top(type(task).__module__) for task in flat if isinstance(task, Task)})
+    modules = tuple(dict.fromkeys((*settings.modules, *named)))
+    with importable(folder):
+        check_classes(flags, modules)
+    with open_session(folder, path, modules, options_of(settings, flags)) as session:
         return session.start(Ask(tasks=found))
 
 
@@ -62,9 +65,14 @@ def chosen(
     with importable(root):
         if target is not None:
             check_target(target, arguments, modules)
-        for name in flags.get("force_tasks", ()):
-            check_class(name, modules)
+        check_classes(flags, modules)
     return target, modules
+
+
+def check_classes(flags: Flags, modules: Sequence[str]) -> None:
+    """Whether `force_tasks` names task classes. Raises UsageError."""
+    for name in flags.get("force_tasks", ()):
+        check_class(name, modules)
 
 
 def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Flags]) -> Summary | None:
@@ -73,8 +81,7 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
     Without such a run: what is pending or in the inbox, as a new run; None if there is nothing of that. Raises
     RunnerError.
     """
-    folder = Path(root).absolute()
-    path = folder / state
+    folder, path = places(root, state)
     if not path.exists():
         return None
     settings = load_settings(folder)

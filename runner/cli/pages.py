@@ -259,6 +259,7 @@ _SURE = {
     "expected": "expected to run, if found again",
     "may": "may run, if what they read changes or who finds them asks for something else",
     "fails": "will fail",
+    "blocked": "will be blocked",
 }
 _PARTS = {
     "parameter": "other parameters",

@@ -81,6 +81,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     expected: list[PlannedJob]
     may: list[PlannedJob]
     fails: list[PlannedJob]
+    blocked: list[PlannedJob]  # they come after one that fails, or that will not run
     up_to_date: dict[str, int]  # class name -> jobs
     gone: list[str]
 
@@ -238,6 +239,7 @@ class _Sorted:
             expected=[job for job in planned if job.id not in self._certain],
             may=list(may.values()),
             fails=fails,
+            blocked=[self._blocked(node) for node in reached if node.status is Status.BLOCKED and node.id not in may],
             up_to_date=dict(sorted(settled.items())),
             gone=self._engine.gone,
         )
@@ -300,6 +302,8 @@ class _Sorted:
             if self._adopt and job.result is None and outputs and all(map(self._is_there, outputs)):
                 says = "its outputs are there, and are taken over"
                 return self._by(job.id, "adopt", says, job)
+            if before is None and job.attempts:  # a person moved it back into inbox/
+                return self._by(job.id, "unfinished", "it is tried again", job)
             part = "new" if before is None else "unfinished" if before in _BEFORE else "done"
             says = "new" if before is None else _BEFORE.get(before, "a worker could not ask it for its children")
             why = Difference(part=part, says=says)
@@ -335,6 +339,12 @@ class _Sorted:
         job = self._paper.read(id, Status.FAILED)
         message = (job.attempts[-1].get("error") or {}).get("message", "") if job.attempts else ""
         return self._by(id, "fails", message, job)
+
+    def _blocked(self, node: Node) -> PlannedJob:
+        ledger = self._engine.ledger
+        hopeless = ledger.hopeless(node)
+        why = f"{hopeless} is {ledger.status(hopeless) or 'not there'}" if hopeless is not None else "blocked"
+        return self._by(node.id, "blocked", why, self._paper.read(node.id, Status.BLOCKED))
 
     def _is_there(self, path: str) -> bool:
         return is_file(os.path.join(self._catalog.root, path))

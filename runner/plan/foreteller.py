@@ -19,6 +19,7 @@ from runner.store.codec import JobFile
 from runner.task import decode, input_paths
 from runner.workers.port import Nobody, Order, Outcome, Reply
 from runner.workers.record import dropped
+from runner.workers.staging import is_file
 
 _PLACES = 1000
 _STEP = 3600.0  # seconds
@@ -41,9 +42,6 @@ class Foreteller(Nobody):
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._orders += orders
-
-    def look(self, ids: Sequence[str]) -> bool:
-        return False
 
     def free(self) -> int:
         return max(0, _PLACES - len(self._orders))
@@ -80,8 +78,8 @@ class Foreteller(Nobody):
             return ()
         root = self._catalog.root
         task = decode(kind.cls, job.params, root)
-        wanted = [path for field, path in input_paths(task, root) if field.many or not field.optional]
-        gone = [path for path in wanted if path not in self.makes and not os.path.exists(os.path.join(root, path))]
+        wanted = [path for field, path in input_paths(task, root) if kind.needs(field)]
+        gone = [path for path in wanted if path not in self.makes and not is_file(os.path.join(root, path))]
         absent: set[str] = set()
         for id in job.after if gone else ():
             made = codec.record_of(self._paper.read(id, Status.DONE)) if self._paper.find(id) is Status.DONE else None

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from runner.core.model import Json
-from runner.errors import BadJobFile, NewerSchema, StateError
+from runner.errors import BadJobFile, NewerSchema, RunnerError, StateError
 from runner.store import codec
 from runner.store.codec import SCHEMA, Object, Stamp
 from runner.store.folders import FolderStore
@@ -97,8 +97,9 @@ class Runs:
         for id in reversed(self.ids()):
             if id < run.id:
                 with suppress(FileNotFoundError):  # pruned meanwhile
-                    if self._head(id).of == (run.target, run.arguments) and (found := self.read(id)).admitted:
-                        return found
+                    head = self.head(id)
+                    if head.admitted is not None and head.of == (run.target, run.arguments):
+                        return self.read(id)
         return None
 
     def dropped(self, run: RunFile) -> list[str]:
@@ -123,15 +124,24 @@ class Runs:
         return [run for run in left if run.ended is None]
 
     def _has_ended(self, id: str) -> bool:
-        try:
-            head = self._head(id)
-        except (ValueError, OSError, BadJobFile):
-            return False  # `read` will say what is wrong
-        return head.schema == SCHEMA and head.ended is not None
+        with suppress(FileNotFoundError, RunnerError):  # `read` will say what is wrong
+            return self.head(id).ended is not None
+        return False
 
-    def _head(self, id: str) -> _Head:
-        """As much of a record as tells whether it matters: the roots of a thousand nights are not worth decoding."""
-        return _head.decode(self._shelf.load_name(RUNS, f"{id}.json"))
+    def head(self, id: str) -> RunHead:
+        """As much of a record as tells whether it matters. Raises as `read` does."""
+        with suppress(ValueError, BadJobFile):
+            head = _head(self._shelf.load_name(RUNS, f"{id}.json"))
+            if head.schema == SCHEMA and head.id == id:
+                return head
+        run = self.read(id)  # strictly, for what is wrong with it
+        return RunHead(**{name: getattr(run, name) for name in RunHead.__struct_fields__})
+
+    def heads(self) -> Iterator[RunHead]:
+        """Those of all runs, newest first. Raises as `read` does, but for what is pruned meanwhile."""
+        for id in reversed(self.ids()):
+            with suppress(FileNotFoundError):
+                yield self.head(id)
 
     def _backwards(self) -> Iterator[RunFile]:
         for id in reversed(self.ids()):
@@ -141,10 +151,15 @@ class Runs:
                 continue  # pruned meanwhile
 
 
-class _Head(Struct):
+class RunHead(Struct, frozen=True, kw_only=True):
+    """A run record without its roots, which may be a million ids: those of a thousand nights are not worth decoding."""
+
     schema: int = SCHEMA
+    id: str
+    start: str
     target: str | None = None
     arguments: Object = {}
+    admitted: str | None = None
     ended: str | None = None
 
     @property
@@ -153,7 +168,20 @@ class _Head(Struct):
         return self.target, self.arguments
 
 
-_head = msgspec.json.Decoder(_Head)
+_head = msgspec.json.Decoder(RunHead).decode
+
+
+def that_name(heads: Iterable[RunHead]) -> Iterator[RunHead]:
+    """The runs whose roots are named: the newest that was admitted of each target, and every one without a target.
+
+    `heads`: newest first.
+    """
+    newest_of: set[bytes] = set()
+    for head in heads:
+        target = msgspec.json.encode(head.of, order="sorted")
+        if head.admitted is not None and target not in newest_of:
+            newest_of |= {target} if head.target is not None else set()
+            yield head
 
 
 def _encode(run: RunFile) -> bytes:

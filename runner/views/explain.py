@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import msgspec
 from msgspec import Struct
 
 from runner.batch import ClassGone, limits_of
@@ -24,7 +23,7 @@ from runner.errors import BadJobFile, RunnerError
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
-from runner.store.runs import Runs
+from runner.store.runs import Runs, that_name
 from runner.task import decode, input_paths
 from runner.views.journal import story
 from runner.views.listing import last_error
@@ -32,6 +31,7 @@ from runner.views.reading import read_job, resolve
 from runner.views.show import runs_of, show
 from runner.views.status import live_runner
 from runner.workers.judge import Judge
+from runner.workers.staging import is_file
 
 _SHOWN = 5
 _DEEPEST = 1000
@@ -168,13 +168,10 @@ class Explainer:
 
     def _roots(self) -> set[str]:
         """Those of the newest run of each target, and of every run without one."""
-        runs, targets, roots = Runs(self._store), set[bytes](), set[str]()
-        for id in reversed(runs.ids()):
-            run = runs.read(id)
-            target = msgspec.json.encode((run.target, run.arguments), order="sorted")
-            if run.admitted is not None and target not in targets:
-                roots.update(run.roots)
-                targets |= {target} if run.target is not None else set()
+        runs, roots = Runs(self._store), set[str]()
+        for head in that_name(runs.heads()):
+            with suppress(FileNotFoundError):  # pruned meanwhile
+                roots.update(runs.read(head.id).roots)
         return roots
 
     def _same(self, job: JobFile) -> list[str]:
@@ -250,9 +247,9 @@ class Explainer:
         with suppress(RunnerError, TypeError):
             kind, root = self._catalog.kind(job.task), self._catalog.root
             task = decode(kind.cls, job.params, root)
-            paths = [path for field, path in input_paths(task, root) if field.many or not field.optional]
+            paths = [path for field, path in input_paths(task, root) if kind.needs(field)]
             makers = {id[-16:] for id in job.after}
-            return [p for p in paths if not os.path.exists(os.path.join(root, p)) and output_hash(p) not in makers]
+            return [p for p in paths if not is_file(os.path.join(root, p)) and output_hash(p) not in makers]
         return []
 
     def _limits(self, job: JobFile) -> Iterator[Held]:

@@ -28,27 +28,15 @@ from msgspec import Struct
 
 from runner.core.model import FLOW_ORDER, Status
 from runner.errors import BadJobFile
-from runner.store.codec import SCHEMA, Object
+from runner.store.codec import SCHEMA
 from runner.store.folders import FolderStore
-from runner.store.runs import Runs
+from runner.store.runs import RunHead, Runs, that_name
 from runner.store.shelf import INBOX, RUNS
 from runner.views.reading import load_job, names
 
 _NOWHERE = 255
 _NUMBER = {status: number for number, status in enumerate(FLOW_ORDER)}
 _TICK = 0.1  # seconds by which the kernel's stamps may be behind the clock; what is looked at twice does no harm
-
-
-class RunHead(Struct, frozen=True, kw_only=True):
-    """A run record without its roots, which may be a million ids."""
-
-    schema: int = SCHEMA
-    id: str
-    start: str
-    target: str | None = None
-    arguments: Object = {}
-    admitted: str | None = None
-    ended: str | None = None
 
 
 class _Attempt(Struct, gc=False):
@@ -73,7 +61,6 @@ class _Job(Struct):
 
 
 _decode = msgspec.json.Decoder(_Job).decode
-_decode_head = msgspec.json.Decoder(RunHead).decode
 
 
 class Reach:
@@ -184,21 +171,13 @@ class Reach:
 
     def _read_runs(self) -> None:
         runs = Runs(self._store)
-        newest_of: set[bytes] = set()
         changed = {id for id in runs.ids() if id not in self.runs or self._has_changed(RUNS, id)}
         for id in changed:
-            if (read := _head(self._store, runs, id)) is not None:  # else it was pruned meanwhile
-                self.runs[id] = read
+            with suppress(FileNotFoundError):  # pruned meanwhile
+                self.runs[id] = runs.head(id)
         heads = [self.runs[id] for id in sorted(self.runs, reverse=True)]
         self._current |= set(islice((head.id for head in heads if head.ended is None), 1))
-        for head in heads:
-            if head.admitted is None:
-                continue
-            if head.target is not None:
-                key = msgspec.json.encode((head.target, head.arguments), order="sorted")
-                if key in newest_of:
-                    continue
-                newest_of.add(key)
+        for head in that_name(heads):
             if head.id in changed or head.id not in self.named:
                 self._read_roots(runs, head)
 
@@ -280,17 +259,3 @@ def _runs_of(job: _Job) -> set[str | None]:
     """The runs of its last attempt and of its last success."""
     found = {job.attempts[-1].run} if job.attempts else set()
     return found if job.result is None else {*found, job.result.run}
-
-
-def _head(store: FolderStore, runs: Runs, id: str) -> RunHead | None:
-    """None: pruned meanwhile. Raises NewerSchema and StateError."""
-    try:
-        head = _decode_head(store.shelf.load_name(RUNS, f"{id}.json"))
-        if head.schema == SCHEMA and head.id == id:
-            return head
-    except FileNotFoundError:
-        return None
-    except (ValueError, BadJobFile):
-        pass
-    run = runs.read(id)  # strictly, for what is wrong with it
-    return RunHead(**{name: getattr(run, name) for name in RunHead.__struct_fields__})

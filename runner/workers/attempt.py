@@ -167,7 +167,7 @@ class _Attempt:
             elif field.many or not field.optional:
                 gone.append((field, path))
         recorded = self._recorded_absent() if gone else set()
-        lacking = [path for field, path in gone if path not in recorded and not (field.many and kind.all_done)]
+        lacking = [path for field, path in gone if path not in recorded and kind.needs(field)]
         if lacking:
             raise _Lacking(tuple(lacking))
         found.absent = any(not field.many for field, _ in gone)
