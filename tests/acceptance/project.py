@@ -8,6 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -139,8 +140,11 @@ class Project:
 
     def jobs(self, status: str, task: str = "") -> list[dict[str, Any]]:
         """The job files of a status whose task's class is `task`."""
-        files = sorted(self.state.glob(f"{status}/{task}*.json"))
-        return [json.loads(file.read_bytes()) for file in files]
+        found = []
+        for file in sorted(self.state.glob(f"{status}/{task}*.json")):
+            with suppress(FileNotFoundError):  # beside a live runner it may have moved on
+                found.append(json.loads(file.read_bytes()))
+        return found
 
     def error(self, task: str, status: str = "failed") -> str:
         """Type and message of the last attempt of the one job of this class."""

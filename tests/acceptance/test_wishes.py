@@ -24,15 +24,18 @@ def outputs(site: Site) -> dict[str, tuple[object, ...]]:
     return {path: trace for path, trace in site.traces().items() if not path.startswith("state/")}
 
 
-def live(site: Site, seconds: float = 1.0) -> subprocess.Popen[bytes]:
-    """A run that has begun with the first jobs of the night."""
+def live(site: Site, held: str) -> subprocess.Popen[bytes]:
+    """A run that is at the job `held`, and does not come to an end with it until it is `let_go`."""
     site.falls()
-    site.project.variables["WORK_SECONDS"] = str(seconds)
+    (site.project.root / f"gate-{held}").touch()
     process = site.project.start(*site.target, "--workers", "1")
-    site.project.variables["WORK_SECONDS"] = "0"
-    processes.wait_until("a task has begun", lambda: site.started or process.poll() is not None)
+    processes.wait_until(f"{held} has begun", lambda: held in site.started or process.poll() is not None)
     assert process.poll() is None, site.project.said()
     return process
+
+
+def let_go(site: Site, held: str) -> None:
+    (site.project.root / f"gate-{held}").unlink()
 
 
 def ended(site: Site, process: subprocess.Popen[bytes], code: int = 0) -> None:
@@ -134,13 +137,13 @@ def test_invalidate_beside_a_live_runner(site: Site, wait: bool) -> None:
     """What this run has found up to date already is made anew by it."""
     site.tonight()
     id, before = site.id("Parse", "00"), outputs(site)
-    process = live(site)
-    processes.wait_until("its page is fetched, and another", lambda: len(site.lines("end")) == 2)
+    process = live(site, held="FindingFetch-02")
     flags = ("--wait",) if wait else ()
     said = site.project.runner("invalidate", *flags, id)
     assert said.code == 0, said.err
     if wait:
         assert site.project.names("inbox") == set()
+    let_go(site, "FindingFetch-02")
     ended(site, process)
     assert site.ran() == [*FETCHES, "Parse-00"]
     assert "Parse-00" not in site.lines("previous")
@@ -152,11 +155,13 @@ def test_invalidate_beside_a_live_runner(site: Site, wait: bool) -> None:
 def test_invalidate_what_runs(site: Site) -> None:
     """What its worker is making is not to be relied on either: once more, from nothing."""
     site.tonight()
-    process = live(site)
-    (name,) = site.started
+    name = "FindingFetch-00"
+    process = live(site, held=name)
     id = site.id(*name.split("-"))
     said = site.project.runner("invalidate", id, "--wait")
     assert said.code == 0, said.err
+    assert id in site.project.ids("running")
+    let_go(site, name)
     ended(site, process)
     assert site.ran() == sorted([*FETCHES, name])
     assert site.lines("previous").count(name) == 1, "the first time"
@@ -197,13 +202,15 @@ def test_retry_of_a_root_that_is_named_no_more(site: Site) -> None:
 def test_cancel_beside_a_live_runner(site: Site, wait: bool) -> None:
     """What has not begun never will, though later runs name it; what it would have made blocks its readers."""
     site.flow = "rooted"
-    process = live(site)
+    process = live(site, held="Fetch-00")
     id = site.id("Fetch", "02")
     said = site.project.runner("cancel", id, *(("--wait",) if wait else ()))
     told = "is cancelled, or is not tried again if it runs" if wait else "will be cancelled"
     assert (said.code, said.out) == (0, f"{id}\t{told}\n"), said.err
     if wait:
         assert site.project.ids("cancelled") == {id}
+    processes.wait_until("the runner has taken it in", lambda: not site.project.names("inbox"))
+    let_go(site, "Fetch-00")
     ended(site, process, 1)
     assert site.project.counts() == {"done": 4, "cancelled": 1, "blocked": 2}
     assert "Fetch-02" not in site.started
@@ -222,10 +229,12 @@ def test_cancel_beside_a_live_runner(site: Site, wait: bool) -> None:
 
 def test_cancel_what_runs(site: Site) -> None:
     """It is not stopped: what it makes counts."""
-    process = live(site, seconds=0.5)
-    id = site.id(*site.started[0].split("-"))
+    process = live(site, held="FindingFetch-00")
+    id = site.id("FindingFetch", "00")
+    said = site.project.runner("cancel", id, "--wait")
+    assert said.out == f"{id}\tis cancelled, or is not tried again if it runs\n"
     assert id in site.project.ids("running")
-    assert site.project.runner("cancel", id, "--wait").code == 0
+    let_go(site, "FindingFetch-00")
     ended(site, process)
     assert site.project.counts() == {"done": 7}
 

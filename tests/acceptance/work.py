@@ -38,6 +38,8 @@ def at_work(name: str) -> Iterator[None]:
             raise
         note(f"start {name}")
         time.sleep(SECONDS)
+        while Path(f"gate-{name}").exists():
+            time.sleep(0.005)
         yield
         note(f"end {name}")
     finally:
