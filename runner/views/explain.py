@@ -23,6 +23,7 @@ from runner.errors import BadJobFile, RunnerError
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
+from runner.store.inbox import Inbox
 from runner.store.runs import Runs, that_name
 from runner.task import decode, input_paths
 from runner.views.journal import story
@@ -302,10 +303,17 @@ class Explainer:
             id=job.id,
             status=status,
             verdict=verdict,
-            because=list(because),
+            because=[*self._wishes(job.id), *because],
             last_reason=reasons[-1] if reasons else "",
             **more,  # type: ignore[arg-type]
         )
+
+    def _wishes(self, id: str) -> list[str]:
+        """What a person wants of the job that no runner has taken in so far."""
+        entries = Inbox(self._store).scan(time.time())
+        commands = (entry.command for entry in entries if isinstance(entry.command.get("ids"), list))
+        verbs = [str(command["verb"]) for command in commands if id in command["ids"]]
+        return [f"`{verb}` was handed in, and is not carried out yet: {self._next()}" for verb in dict.fromkeys(verbs)]
 
     def _differences(self, job: JobFile) -> list[Difference]:
         try:

@@ -159,6 +159,8 @@ def test_another_parameter_an_input_more_and_another_order(project: Path) -> Non
 def test_invalidated_and_forced(project: Path) -> None:
     night(project)
     api.invalidate([id_of(TEXT)])
+    assert explained(TEXT).because[0].startswith("`invalidate` was handed in, and is not carried out yet: no runner")
+    assert not any("handed in" in why for why in explained(A).because)
     take_in(project)
     assert explained(TEXT).verdict == "is due: it was invalidated"
     night(project, cut=0, force_tasks=("Notes",))
