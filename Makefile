@@ -2,7 +2,7 @@
 # make test     all tests; those that need root, nginx or strace say so and are skipped where these are missing
 # make check    ruff, mypy --strict, import-linter
 # make bench    what a job costs, beside what its file operations alone cost
-# make torture  the kill tests, ten times each with other seeds
+# make torture  the fault tests at length: kills and power cuts by the hundred (RUNNER_TEST_SEED=N repeats them)
 # make clean    remove what the commands above made
 #
 # The first use makes .venv with all that is needed. PYTHON=python3.13 make ... takes another interpreter.
@@ -48,7 +48,7 @@ bench: $(READY)
 	done; exit $$code
 
 torture: $(READY)
-	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/acceptance/test_kill_resume.py tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py
+	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults tests/acceptance/test_kill_resume.py tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

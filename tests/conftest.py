@@ -1,6 +1,7 @@
 """For all tests: what needs root, nginx or strace is skipped, with the reason, where it is missing; one seed for all.
 
-A test that makes faults strike says how many did, by `record_property("struck", ...)`; the summary shows it.
+A test that makes faults strike counts them in the fixture `struck`; it fails if there were none, and the summary shows
+how many there were. (Where a number is not enough, `record_property("struck", ...)` takes a line of words.)
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Rig.close_all()
 
 
+@pytest.fixture
+def struck() -> Counter[str]:
+    """How many faults of each kind really struck: `struck["kill"] += 1`. None at all fails the test."""
+    return Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    struck = getattr(item, "funcargs", {}).get("struck")
+    if struck is not None:
+        assert struck.total(), "no fault struck: this test has shown nothing"
+        item.user_properties.append((REPORTED, dict(struck)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))  # pytest-xdist hands the environment on to its workers
     os.environ.pop("RUNNER_STATE", None)
@@ -52,13 +69,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A fault test that passed tells how often its fault struck: a test that cannot fail would show here as none."""
-    told = [
-        f"{report.nodeid}: {value}"
-        for report in terminalreporter.getreports("passed")
-        for key, value in report.user_properties
-        if key == REPORTED
-    ]
-    if told:
+    words: list[str] = []
+    counts: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for key, value in report.user_properties:
+            if key == REPORTED and isinstance(value, dict):
+                counts.setdefault(report.nodeid.partition("[")[0], Counter()).update(value)
+            elif key == REPORTED:
+                words.append(f"{report.nodeid}: {value}")
+    for test, struck in counts.items():
+        words.append(f"{test}: {', '.join(f'{kind} {count}' for kind, count in sorted(struck.items()))}")
+    if words:
         terminalreporter.section(f"faults that struck ({SEED}={os.environ[SEED]})")
-        for line in sorted(told):
+        for line in sorted(words):
             terminalreporter.line(line)
