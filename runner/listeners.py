@@ -11,6 +11,7 @@ from runner.core.events import Event
 from runner.core.model import Status
 from runner.errors import Refused
 from runner.store.codec import Brief, JobFile
+from runner.store.files import Files
 from runner.workers.port import Reply
 
 
@@ -19,6 +20,7 @@ class Store(Protocol):
 
     root: str
     durable: bool
+    files: Files
 
     def carry_out(self, commands: Sequence[StoreCommand]) -> None: ...
     def write_ahead(self, commands: Iterable[Create]) -> bool: ...
@@ -41,6 +43,9 @@ class Watcher(Protocol):
 
     def tick(self, engine: Engine, now: float) -> None:
         """A turn is over."""
+
+    def hindered(self, reason: str, busy: int) -> None:
+        """The machine keeps the run from going on; so many orders are with workers, and are let end."""
 
 
 class Intake(Protocol):

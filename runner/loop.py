@@ -75,6 +75,7 @@ class Loop:
         self._changed = True  # since free workers were last given what is ready
         self._deadline: float | None = None
         self._wound_up = False
+        self._hindrance = ""
         self.stopping = False
         self.killing = False
 
@@ -111,26 +112,42 @@ class Loop:
     # ------------------------------------------------------------------------------------------------------- the turn
 
     def run(self) -> bool:
-        """Work until nothing is left, or until asked to stop. Returns whether nothing is left."""
-        halted = False
+        """Work until nothing is left, or until asked to stop. Returns whether nothing is left.
+
+        Raises StateError or OSError where the machine hinders (the disk is full, say), once what ran has ended.
+        """
         try:
-            while not self._over():
-                if self.killing or (self._deadline is not None and time.monotonic() > self._deadline):
-                    self._give_up()
-                    break
-                if self.stopping and not halted:
-                    halted = True
-                    self._take_back(self._executor.unbegun())
-                if not self.stopping:
-                    self._look_into_inbox()
-                    self._judge_some()
-                self._turn(self._executor.wait(self._patience()))
-                for watcher in self._watchers:
-                    watcher.tick(self._engine, self._clock())
-            self._store.sync()
-        finally:
-            self._commits.close()
+            try:
+                self._work()
+            finally:
+                self._commits.close()
+        except (OSError, StateError) as error:
+            self._outlast(str(error))
+            raise
+        if self._hindrance:
+            raise StateError(f"{self._hindrance}: nothing was lost: free what is lacking, then `resume`")
         return self._engine.finished and self._wound_up
+
+    def _work(self) -> None:
+        halted = False
+        while not self._over():
+            if self._is_time():
+                self._give_up()
+                break
+            if self.stopping and not halted:
+                halted = True
+                self._take_back(self._executor.unbegun())
+            if not self.stopping:
+                self._look_into_inbox()
+                self._judge_some()
+            self._turn(self._executor.wait(self._patience()))
+            for watcher in self._watchers:
+                watcher.tick(self._engine, self._clock())
+        self._store.sync()
+
+    def _is_time(self) -> bool:
+        """To leave, whatever still runs."""
+        return self.killing or (self._deadline is not None and time.monotonic() > self._deadline)
 
     def _turn(self, found: list[Outcome]) -> None:
         outcomes = self._ahead.take(found)
@@ -202,11 +219,30 @@ class Loop:
                 self._commits.gather(outcome)
                 commands += self._engine.handle(Returned(outcome.event.id), now)
             else:
+                if outcome.outcome == "hindered":
+                    self._hinder(outcome.message)
                 self._sweep(outcome)
                 for id in (*outcome.begun, *outcome.waiting):
                     commands += self._engine.handle(Returned(id), now)
                 commands += self._engine.handle(outcome, now)
         return commands
+
+    def _hinder(self, reason: str) -> None:
+        """The machine is at fault: no other job would do better, so nothing more is started."""
+        if not self._hindrance:
+            self._hindrance = reason
+            self.stop()
+            for watcher in self._watchers:
+                watcher.hindered(reason, self._executor.busy)
+
+    def _outlast(self, reason: str) -> None:
+        """The state cannot be written any more. What runs is let end; it will be done again."""
+        with suppress(OSError, StateError):
+            self._executor.unbegun()
+            for watcher in self._watchers:
+                watcher.hindered(reason, self._executor.busy)
+            while self._executor.busy and not self._is_time():
+                self._executor.wait(POLL)
 
     def _sweep(self, lost: WorkerLost) -> None:
         """Remove what attempts that were cut short have staged, before their jobs move on."""
@@ -214,7 +250,7 @@ class Loop:
         for id in lost.begun:
             if self._engine.ledger.status(id) is Status.RUNNING:  # one that was only asked has staged nothing
                 left[id] = self._catalog.outputs(self._store.read(id, Status.RUNNING))
-        staging.sweep(left, self._store.root)
+        staging.sweep(self._store.files, left, self._store.root)
 
     def _commit(self, replies: list[Reply]) -> list[Command]:
         """These results count: their files are synced."""

@@ -65,6 +65,10 @@ class Progress:
         cost = time.monotonic() - clock  # counting a million jobs takes its time: at most a twentieth of it all
         self._next = clock + max(TERMINAL_EVERY if self._live else LINE_EVERY, 20 * cost)
 
+    def hindered(self, reason: str, busy: int) -> None:
+        if busy and self._verbosity >= 0:
+            self.say(f"{reason}; nothing more is started, and what runs is finished first (Ctrl-C: at once)")
+
     def _line(self, engine: Engine, clock: float) -> str:
         counts = engine.tally()
         total = counts.total()

@@ -32,7 +32,7 @@ def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
             interrupted[job.id] = catalog.outputs(job)
 
     statuses, _ = store.recover(visit)
-    staging.sweep(interrupted, store.root)
+    staging.sweep(store.files, interrupted, store.root)
     return put_together(store, catalog, statuses, unfinished, spent), _in_quarantine(store) - before
 
 

@@ -41,6 +41,9 @@ class Recorder:
     def replied(self, reply: Reply) -> None:
         pass
 
+    def hindered(self, reason: str, busy: int) -> None:
+        pass
+
     def tick(self, engine: Engine, now: float) -> None:
         if not 0 <= now - self._flushed < FLUSH_EVERY:
             self._flushed = now

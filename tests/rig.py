@@ -92,6 +92,10 @@ class Inline:
     def _perform(self, order: Order) -> Reply:
         return perform(order, self.bench)
 
+    @property
+    def busy(self) -> int:
+        return len(self.orders)
+
     def watch(self, fd: int) -> None:
         self._watched.append(fd)
 
@@ -179,6 +183,9 @@ class Rig:
         self.replies.append(reply)
 
     def tick(self, engine: Engine, now: float) -> None:
+        pass
+
+    def hindered(self, reason: str, busy: int) -> None:
         pass
 
     # ------------------------------------------------------------------------------------------------- working

@@ -305,7 +305,8 @@ class Engine:
 
     def _worker_lost(self, event: WorkerLost) -> None:
         charged = set(event.guilty)
-        if not charged and event.outcome != "interrupted" and len(event.begun) == 1:
+        blameless = event.outcome in ("interrupted", "hindered")
+        if not charged and not blameless and len(event.begun) == 1:
             charged = set(event.begun)
         for id in (*event.begun, *event.waiting):
             node = self.ledger[id]
@@ -317,11 +318,13 @@ class Engine:
                 attempt = Attempt(outcome=event.outcome, type="WorkerLost", message=event.message)
                 self._board.out.append(Count(id, attempt))
             else:
-                node.suspect |= begun and (asked or not charged) and event.outcome != "interrupted"
+                node.suspect |= begun and (asked or not charged) and not blameless
                 if asked:
                     self._review.ask(node)
                 else:
-                    note = Attempt(outcome="interrupted", type="Interrupted", message=event.message) if begun else None
+                    note = None  # a plain rename, which a full disk does not hinder
+                    if begun and event.outcome != "hindered":
+                        note = Attempt(outcome="interrupted", type="Interrupted", message=event.message)
                     self._requeue(node, not_before=node.not_before, note=note)
 
     def _counted(self, event: Counted) -> None:

@@ -81,11 +81,14 @@ class Lacked(Struct, frozen=True, tag=True):
 
 
 class WorkerLost(Struct, frozen=True, kw_only=True):
-    """A worker ended. `begun` had been started in it, `waiting` lay in its queue."""
+    """A worker ended. `begun` had been started in it, `waiting` lay in its queue.
+
+    "hindered": the machine kept it from doing these (the disk is full, say); it may be alive.
+    """
 
     begun: tuple[str, ...]
     waiting: tuple[str, ...]
-    outcome: str  # died, timeout, interrupted
+    outcome: str  # died, timeout, interrupted, hindered
     message: str
     guilty: tuple[str, ...] = ()  # known to be the cause (a time-out)
 

@@ -27,6 +27,7 @@ class Paper(MemoryStore):
         self._disk = disk
         self.path = disk.path
         self.root = disk.root
+        self.files = disk.files
         self.run = run
 
     def carry_out(self, commands: Sequence[StoreCommand]) -> None:

@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from itertools import count
 
@@ -38,8 +39,22 @@ class Files:
         """A descriptor for the folder. Without `follow`, ENOTDIR or ELOOP for a symlink."""
         return os.open(path, _FOLDER if follow else _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
 
-    def mkdir(self, folder: int, name: str) -> None:
-        os.mkdir(name, FOLDER_MODE, dir_fd=folder)
+    def mkdir(self, folder: int, name: str, mode: int = FOLDER_MODE) -> None:
+        os.mkdir(name, mode, dir_fd=folder)
+
+    def make_folders(self, folder: int, path: str, mode: int = FOLDER_MODE) -> None:
+        """Make the folder, and those it is to lie in, where they are not there."""
+        try:
+            self.mkdir(folder, path, mode)
+        except FileExistsError:
+            pass  # or something else: whoever puts a file into it will hear
+        except FileNotFoundError:
+            parent = os.path.dirname(path)
+            if not parent:
+                raise
+            self.make_folders(folder, parent, mode)
+            with suppress(FileExistsError):
+                self.mkdir(folder, path, mode)
 
     def close(self, folder: int) -> None:
         os.close(folder)
@@ -91,7 +106,8 @@ class Files:
                 writer.flush()
                 os.fsync(target)
 
-    def unlink(self, folder: int, name: str) -> None:
+    def unlink(self, folder: int | None, name: str) -> None:
+        """`folder` None: the path as it is."""
         os.unlink(name, dir_fd=folder)
 
     def rmdir(self, folder: int, name: str) -> None:

@@ -53,6 +53,7 @@ class FolderStore:
         self.root = self.shelf.root
         self.tmp_path = self.shelf.tmp_path
         self.durable = self.shelf.durable
+        self.files = self.shelf.files
         self._rewished: set[str] = set()
         self._failure = ""
         self._one_sync = threading.Lock()

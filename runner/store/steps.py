@@ -302,11 +302,7 @@ class Steps:
         target = posixpath.join(self._shelf.run or "no-run", *inside)
         if not files.exists(root, path):
             return
-        folder = ""
-        for part in target.split("/")[:-1]:
-            folder = posixpath.join(folder, part)
-            if not files.exists(trash, folder):
-                files.mkdir(trash, folder)
+        files.make_folders(trash, posixpath.dirname(target))
         free = target
         number = 1
         while files.exists(trash, free):

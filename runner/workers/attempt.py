@@ -81,7 +81,8 @@ class _Inputs(msgspec.Struct):
 def perform(order: Order, bench: Bench) -> Reply:
     """Carry out an order, whatever the task does. Runs in a context of its own.
 
-    Raises OSError where the state folder cannot be written, BadJobFile for an order that holds no valid job file.
+    Raises Hindered where the machine is at fault, Exhausted where this process is, BadJobFile for an order that holds
+    no valid job file. Nothing was attempted then, so far as the job's file will tell.
     """
     return copy_context().run(_Attempt(order, bench).perform)
 
@@ -109,7 +110,11 @@ class _Attempt:
             except _Lacking as lacking:
                 return Reply(event=Lacked(self.job.id, lacking.paths))
             except BaseException as error:
-                remove(self.staged.values())
+                # Asked before what was staged is removed: it may be what has filled the disk.
+                hindrance = self.bench.hindrance(error, (staging_path(final, self.job.id) for final in self.staged))
+                remove(self.bench.files, self.staged.values())
+                if hindrance is not None:
+                    raise hindrance from error
                 return self._failure(error)
 
     def _users(self, code: Callable[[], T]) -> T:
@@ -142,10 +147,8 @@ class _Attempt:
                 return self._finish(kind, None, inputs, adopted, {})
         if kind.outputs:
             for final in output_paths(task, self.bench.root):
+                self.bench.make_folder(os.path.dirname(final))
                 self.staged[final] = staging_path(final, self.job.id)
-                folder = os.path.dirname(final)
-                if folder and not os.path.isdir(folder):
-                    os.makedirs(folder, exist_ok=True)
             places = {final: Path(path) for final, path in self.staged.items()}
             task = replace_paths(task, places, self.bench.root)
         CURRENT.set(Context(previous=self._previous))
@@ -221,7 +224,7 @@ class _Attempt:
     def _outputs(self, returned: Any) -> tuple[dict[str, Digest | None], dict[str, str]]:
         """What each output is to be recorded as, and the staged files (by final path) that have to be delivered."""
         if isinstance(returned, Absent):
-            remove(self.staged.values())
+            remove(self.bench.files, self.staged.values())
             return dict.fromkeys(self.staged), {}
         if isinstance(returned, Unchanged):
             written = [final for final, path in self.staged.items() if os.path.lexists(path)]
@@ -243,13 +246,13 @@ class _Attempt:
                 raise Unusable(f"run() has made something else than a file of its output {final}")
             outputs[final] = made = digest(path)
             if same(final, made):
-                remove([path])
+                remove(self.bench.files, [path])
                 continue
             if os.path.isdir(final):
                 raise Unusable(f"its output {final} is a folder: move that away, or name another file")
             deliver[final] = path
             if settings.durable and found.st_dev not in settings.devices:
-                _sync(path)
+                self.bench.sync(path)
         return outputs, deliver
 
     def _adopted(self, task: Task) -> dict[str, Digest | None] | None:
@@ -285,7 +288,8 @@ class _Attempt:
         pairs = tuple((path, final) for final, path in deliver.items())
         children = None
         if kind.asks and not absent:
-            self._publish(pairs)
+            for _ in self.bench.publish(pairs):
+                self.published = True
             pairs = ()
             children = self._children(decode(kind.cls, self.job.params, bench.root), value)
         change = "absent" if absent else record.change(last, bench.settings.run, outputs, value)
@@ -332,17 +336,6 @@ class _Attempt:
             return self.job.params
         inputs = {field.name for field in kind.inputs}
         return {name: v for name, v in without_hints(kind, self.job.params).items() if name not in inputs}
-
-    def _publish(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        durable = self.bench.settings.durable
-        for path, final in pairs:
-            if durable:
-                _sync(path)
-            os.rename(path, final)
-            self.published = True
-        if durable:
-            for folder in {os.path.dirname(final) or "." for _, final in pairs}:
-                _sync(folder)
 
     def _children(self, task: Task, value: Json) -> list[Proposal]:
         object.__setattr__(task, "value", value)
@@ -396,11 +389,3 @@ class _Attempt:
             return record.retry_at(self.job, self.bench.kind(self.job.task), now)
         except (RunnerError, TypeError):  # the module is broken: there is nothing to try again
             return None
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

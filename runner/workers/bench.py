@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.batch import load_class
@@ -14,43 +15,107 @@ from runner.store.codec import JobFile
 from runner.store.files import Files, tmp_name
 from runner.store.shelf import MAX_JOB_BYTES
 from runner.task import TaskType, describe
+from runner.workers.hindrance import Exhausted, Hindered, doubtful, is_machines
 from runner.workers.port import Settings
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PROBE = bytes(1 << 16)
 
 
 class Bench:
     """Made once in a worker. Raises OSError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, files: Files | None = None) -> None:
         self.settings = settings
         self.root = Path(settings.root)
         self.logs = os.path.join(settings.state, "logs")
         self.checked_at = codec.stamp(settings.started)
         self._pid = os.getpid()
-        self._files = Files()
+        self.files = Files() if files is None else files
         self._kinds: dict[str, TaskType] = {}
         self._root = os.open(settings.root, _FOLDER)
         self._tmp = os.open(os.path.join(settings.state, "tmp"), _FOLDER)
         self._done = os.open(os.path.join(settings.state, Status.DONE), _FOLDER)
 
     def write(self, job: JobFile) -> str:
-        """Put a whole job file into tmp/ and return its name there."""
-        data = codec.encode(job)
+        """Put a whole job file into tmp/ and return its name there. Raises Hindered."""
         name = tmp_name(job.id + ".json")
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=self._tmp)
         try:
-            while data:
-                data = data[os.write(fd, data) :]
-        finally:
-            os.close(fd)
+            self.files.write(self._tmp, name, codec.encode(job))
+        except OSError as error:
+            raise self._blamed(error, os.path.join(self.settings.state, "tmp")) from error
         return name
 
     def unlink(self, names: Iterable[str]) -> None:
         """Remove files in tmp/; who is too late, or killed before, leaves them to the next recovery."""
         for name in names:
             with suppress(OSError):
-                os.unlink(name, dir_fd=self._tmp)
+                self.files.unlink(self._tmp, name)
+
+    def make_folder(self, path: str) -> None:
+        """Make the folder of an output, if it is not there. Raises Hindered, OSError."""
+        if path and not os.path.isdir(path):
+            with self._hearing(path):
+                self.files.make_folders(self._root, path, 0o777)
+
+    def publish(self, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+        """Put staged files into their final places; gives each when it is there. Raises Hindered, OSError."""
+        durable, folders = self.settings.durable, set()
+        for path, final in pairs:
+            with self._hearing(final):
+                if durable:
+                    self.sync(path)
+                self.files.rename(self._root, path, self._root, final)
+            yield final
+            folders.add(os.path.dirname(final) or ".")
+        for folder in folders if durable else ():
+            with self._hearing(folder):
+                descriptor = self.files.open_folder(folder, self._root, follow=True)
+                try:
+                    self.files.sync_folder(descriptor)
+                finally:
+                    self.files.close(descriptor)
+
+    def sync(self, path: str) -> None:
+        """Make a staged file's contents durable. Raises OSError."""
+        self.files.sync_file(self._root, path)
+
+    def hindrance(self, error: BaseException, probes: Iterable[str]) -> Hindered | None:
+        """Whether the machine is at fault for what an attempt raised, and no job could do better now.
+
+        `probes`: staging paths where its outputs are to lie. Raises Exhausted if this process is at fault.
+        """
+        if isinstance(error, Hindered):
+            return error
+        if not doubtful(error):
+            return None
+        tmp = os.path.join(self.settings.state, "tmp", tmp_name("probe"))
+        for path, inside in ((tmp, True), *((path, not os.path.isabs(path)) for path in probes)):
+            try:
+                self.files.write(self._root, path, _PROBE)
+            except OSError as found:
+                if is_machines(found, inside=inside):
+                    return self._blamed(found, os.path.dirname(path) or ".")
+            finally:
+                with suppress(OSError):
+                    self.files.unlink(self._root, path)
+        return None
+
+    @contextmanager
+    def _hearing(self, path: str) -> Iterator[None]:
+        """What we do with an output ourselves: if the machine hinders that, the job is not to blame."""
+        try:
+            yield
+        except OSError as error:
+            if is_machines(error, inside=not os.path.isabs(path)):
+                raise self._blamed(error, path) from error
+            raise
+
+    @staticmethod
+    def _blamed(error: OSError, where: str) -> Hindered:
+        if error.errno == errno.EMFILE:
+            raise Exhausted("its worker had too many open files") from error
+        return Hindered(f"{where}: {error.strerror}")
 
     def kind(self, name: str) -> TaskType:
         """A task class by name. Raises TargetError or TypeError."""
@@ -65,7 +130,7 @@ class Bench:
 
     def done(self, id: str) -> bytes:
         """The file of a done job. Raises OSError, BadJobFile."""
-        return self._files.read(self._done, f"{id}.json", MAX_JOB_BYTES)
+        return self.files.read(self._done, f"{id}.json", MAX_JOB_BYTES)
 
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")

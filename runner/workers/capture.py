@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -31,25 +32,36 @@ class Log:
         self._fd = -1
         self._written = 0
         self._writing = threading.Lock()
+        self._lost = False
         self.closed = False
 
     def write(self, data: bytes) -> None:
-        with self._writing:
-            if self._fd < 0:
-                self._fd = os.open(self._path, _CREATE, 0o644)
-                os.write(self._fd, self._header.encode())
-            room = MAX_BYTES - self._written
-            self._written += len(data)
-            if room > 0:
-                os.write(self._fd, data[:room])
+        """Add to the file. Where that cannot be, it is said once, and what follows is lost: no task fails of it."""
+        try:
+            with self._writing:
+                if not self._lost:
+                    self._write(data)
+        except OSError as error:
+            self._lost = True
+            print(f"worker {os.getpid()}: the log {self._path}: {error.strerror}", file=sys.__stderr__)
+
+    def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._path, _CREATE, 0o644)
+            os.write(self._fd, self._header.encode())
+        room = MAX_BYTES - self._written
+        self._written += len(data)
+        if room > 0:
+            os.write(self._fd, data[:room])
 
     def close(self) -> None:
         self.closed = True  # a thread that the task has left behind may go on printing
         if self._fd < 0:
             return
         with self._writing:
-            if self._written > MAX_BYTES:
-                os.write(self._fd, f"\n[{self._written - MAX_BYTES:,} more bytes were not kept]\n".encode())
+            with suppress(OSError):
+                if self._written > MAX_BYTES:
+                    os.write(self._fd, f"\n[{self._written - MAX_BYTES:,} more bytes were not kept]\n".encode())
             os.close(self._fd)
             self._fd = -1
 

@@ -2,7 +2,7 @@
 
 It must not outlive its runner: the kernel kills it when the fork server ends (Linux), and the end of its stream ends
 it between two jobs elsewhere. It holds a lock file of its own as long as it lives: the next runner can wait for it.
-What is no job's fault (the disk is full) ends it with a word to the scheduler; a job's attempt is not what is charged.
+What is no job's fault (the disk is full) is told to the scheduler with a word, and no job is charged for it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from runner.workers import capture
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
 from runner.workers.frames import Frames, frame
+from runner.workers.hindrance import Exhausted, Hindered
 from runner.workers.looking import Looker
 from runner.workers.port import Looked, Order, Reply, Settings
 
@@ -69,13 +70,21 @@ class Done(Struct, frozen=True, tag=True):
     reply: Reply
 
 
-class Unfit(Struct, frozen=True, tag=True):
-    """This worker cannot go on, and another could not either: its last word."""
+class Hindrance(Struct, frozen=True, tag=True):
+    """The answer to one order that could not be carried out: the machine is at fault. The others go on."""
 
+    id: str
     reason: str
 
 
-Message: TypeAlias = Done | Unbegun | Unfit | Looked
+class Unfit(Struct, frozen=True, tag=True):
+    """This worker cannot go on: its last word. `hindered`: another could not either."""
+
+    reason: str
+    hindered: bool = True
+
+
+Message: TypeAlias = Done | Unbegun | Hindrance | Unfit | Looked
 _Send: TypeAlias = Callable[[Message], None]
 
 _decode = msgspec.json.Decoder(Halt | Work | Look).decode
@@ -130,8 +139,18 @@ def _end(error: BaseException, send: _Send) -> None:
         print(f"worker {os.getpid()}: {traceback.format_exc()}", file=sys.__stderr__)
         os._exit(1)
     with contextlib.suppress(OSError):  # the runner is gone: nobody is there to tell
-        send(Unfit(f"{type(error).__name__}: {error}"))
+        if isinstance(error, Exhausted):
+            send(Unfit(str(error), hindered=False))
+        else:
+            send(Unfit(f"a worker cannot go on: {type(error).__name__}: {error}"))
     os._exit(0)
+
+
+def _carried_out(order: Order, bench: Bench) -> Done | Hindrance:
+    try:
+        return Done(perform(order, bench))
+    except Hindered as error:
+        return Hindrance(order.id, str(error))
 
 
 def _sender(fd: int) -> _Send:
@@ -161,7 +180,7 @@ def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
         if not backlog:
             select.select([fd], [], [])
         elif time.monotonic() - heard < HEAR_TIME:
-            send(Done(perform(backlog.popleft(), bench)))
+            send(_carried_out(backlog.popleft(), bench))
             continue
         heard = time.monotonic()
         for payload in frames.read():
@@ -177,7 +196,7 @@ def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
         if frames.eof:
             return
         if backlog:
-            send(Done(perform(backlog.popleft(), bench)))
+            send(_carried_out(backlog.popleft(), bench))
 
 
 def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
@@ -187,7 +206,7 @@ def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
     def work() -> None:
         try:
             while True:
-                send(Done(perform(orders.get(), bench)))
+                send(_carried_out(orders.get(), bench))
         except BaseException as error:
             _end(error, send)
 

@@ -23,7 +23,7 @@ import msgspec
 
 from runner.core.events import WorkerLost
 from runner.errors import StateError
-from runner.workers.child import Done, Halt, Look, Unbegun, Unfit, Work
+from runner.workers.child import Done, Halt, Hindrance, Look, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
 from runner.workers.port import Looked, Order, Outcome, Settings
@@ -40,7 +40,7 @@ TRIES = 3
 PATIENCE = 2.0
 """Seconds to wait for word of a worker's death."""
 
-_decode = msgspec.json.Decoder(Done | Unbegun | Unfit | Looked).decode
+_decode = msgspec.json.Decoder(Done | Unbegun | Hindrance | Unfit | Looked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -62,6 +62,7 @@ class _Worker:
         self.halted = False
         self.looking = False
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
+        self.last_word: Unfit | None = None
         self._unsent = bytearray()
 
     def send(self, message: Work | Look | Halt) -> bool:
@@ -124,6 +125,7 @@ class LocalExecutor:
         self._wanted = workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
         self._seconds = AHEAD_TIME  # how long a task takes, lately
+        self._halted = False
 
     # ------------------------------------------------------------------------------------------------------- the port
 
@@ -184,15 +186,20 @@ class LocalExecutor:
         while (dead := self._dead()) is not None:
             self._lose(dead, outcomes)
         self._enforce_timeouts()
-        if len(self._workers) < count:
+        if len(self._workers) < count and not self._halted:
             self._replenish()
         self._start_alone()
         return outcomes
+
+    @property
+    def busy(self) -> int:
+        return len(self._waiting) + sum(len(worker.orders) for worker in self._workers)
 
     def watch(self, fd: int) -> None:
         self._selector.register(fd, selectors.EVENT_READ, None)
 
     def unbegun(self) -> tuple[str, ...]:
+        self._halted = True
         taken = tuple(order.id for order in self._waiting)
         self._waiting.clear()
         for worker in self._workers:
@@ -280,8 +287,13 @@ class LocalExecutor:
                         WorkerLost(begun=(), waiting=message.ids, outcome="interrupted", message="the runner stops")
                     )
                 continue
+            if isinstance(message, Hindrance):
+                worker.answered(message.id)
+                outcomes.append(_hindered(message.reason, begun=(message.id,)))
+                continue
             if isinstance(message, Unfit):
-                raise StateError(f"a worker cannot go on: {message.reason}")
+                worker.last_word = message
+                continue
             if isinstance(message, Looked):
                 worker.looking = False
                 outcomes.append(message)
@@ -313,10 +325,14 @@ class LocalExecutor:
         self._workers.remove(worker)
         worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
         status = worker.server.status(worker.pid, timeout=PATIENCE)
+        word = worker.last_word
+        if word is not None and word.hindered:
+            outcomes.append(_hindered(word.reason, waiting=tuple(worker.orders)))
+            return
         if not worker.orders:
             return
         guilty: tuple[str, ...] = ()
-        outcome, message = "died", _how(status)
+        outcome, message = "died", word.reason if word is not None else _how(status)
         if worker.cause is not None:
             outcome, message, guilty = "timeout", worker.cause[1], (worker.cause[0],)
         elif status is None and worker.server.gone:
@@ -345,6 +361,10 @@ class LocalExecutor:
                 id, timeout = overdue
                 worker.cause = (id, f"took longer than its timeout of {timeout:g} s")
                 worker.kill()
+
+
+def _hindered(reason: str, *, begun: tuple[str, ...] = (), waiting: tuple[str, ...] = ()) -> WorkerLost:
+    return WorkerLost(begun=begun, waiting=waiting, outcome="hindered", message=reason)
 
 
 def _how(status: int | None) -> str:

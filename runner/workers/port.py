@@ -66,8 +66,13 @@ class Executor(Protocol):
     """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost; what is only to
     be looked at may stay without an answer.
 
-    Raises StateError where no worker can work: the disk is full, say.
+    Where the machine hinders (the disk is full, say), the WorkerLost says "hindered". Raises StateError where no worker
+    can be had.
     """
+
+    @property
+    def busy(self) -> int:
+        """How many orders have no answer yet."""
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         """Hand over orders; returns at once. `litter`: names in tmp/ that somebody is to unlink, sooner or later."""
@@ -93,6 +98,8 @@ class Executor(Protocol):
 
 class Nobody:
     """An Executor without workers, for when the state is put in order and nothing is to be started."""
+
+    busy = 0
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         raise AssertionError("there is nobody to run anything")

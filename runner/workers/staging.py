@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from runner.store.codec import Digest
+from runner.store.files import Files
 
 _MAX_NAME = 255
 _STAGED = re.compile(r"\..*-([0-9a-f]{16})-[0-9a-f]{8}(?![0-9a-f])", re.DOTALL)
@@ -62,18 +63,18 @@ def same(path: str, known: Digest) -> bool:
         return False
 
 
-def remove(paths: Iterable[str]) -> None:
+def remove(files: Files, paths: Iterable[str]) -> None:
     """Remove staged files (or what a task made of that name) that will not be delivered; those not there are fine."""
     for path in paths:
         try:
-            os.unlink(path)
+            files.unlink(None, path)
         except FileNotFoundError:
             continue
         except OSError:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def sweep(left: Mapping[str, Iterable[str]], root: str) -> int:
+def sweep(files: Files, left: Mapping[str, Iterable[str]], root: str) -> int:
     """Remove what attempts of these jobs, `{id: its outputs}`, left beside the outputs. Returns how many files.
 
     Nobody may be at work on these jobs. Every folder is listed once, however many of the outputs are in it.
@@ -91,6 +92,6 @@ def sweep(left: Mapping[str, Iterable[str]], root: str) -> int:
         for name in names:
             found = _STAGED.match(name)
             if found is not None and found[1] in wanted:
-                remove([os.path.join(folder, name)])
+                remove(files, [os.path.join(folder, name)])
                 removed += 1
     return removed

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,21 @@ class Noop(Task):
 
     def run(self) -> int:
         return self.number
+
+
+@dataclass
+class Greedy(Task):
+    """Leaks all descriptors that its process may have, but for so many."""
+
+    spared: int
+
+    def run(self) -> None:
+        taken = []
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for descriptor in taken[: self.spared]:
+            os.close(descriptor)
 
 
 @dataclass

@@ -47,6 +47,22 @@ def test_the_log_begins_with_its_attempt_and_is_added_to(tmp_path: Path) -> None
         assert fallback.getvalue() == "nobody's\n"
 
 
+def test_a_log_that_cannot_be_written_fails_nobody_and_is_told_of_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.__stderr__", sys.stderr)
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "Job-0.log").symlink_to("elsewhere")
+    with routed() as fallback:
+        with Capturing(log_of(tmp_path), alone=True):
+            print("one")
+            print("two")
+        assert fallback.getvalue() == ""
+    said = capsys.readouterr().err
+    assert said.count("Job-0.log: Too many levels of symbolic links") == said.count("\n") == 1
+    assert (tmp_path / "elsewhere").read_bytes() == b""
+
+
 def test_any_text_can_be_printed_and_bytes_too(tmp_path: Path) -> None:
     with routed() as fallback:
         with Capturing(log_of(tmp_path), alone=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from runner.core.events import Failed, WorkerLost
 from runner.errors import StateError
+from runner.workers.local import LocalExecutor
 from runner.workers.port import Order, Reply
 from tests.workers.support import (
     Yard,
@@ -28,6 +30,7 @@ from tests.workers.tasks import (
     Closes,
     Die,
     Forks,
+    Greedy,
     Hold,
     LeavesChild,
     Lists,
@@ -250,29 +253,55 @@ def test_a_fork_server_that_cannot_start_is_an_error_and_no_endless_loop(
 # --------------------------------------------------------------------------------------------------- no job's fault
 
 
+def hindered(executor: LocalExecutor) -> WorkerLost:
+    """The only outcome: that no job is to blame for."""
+    lost = only(executor)
+    assert isinstance(lost, WorkerLost)
+    assert (lost.outcome, lost.guilty) == ("hindered", ())
+    assert executor.busy == 0
+    return lost
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_worker_that_cannot_write_to_the_state_stops_the_run_and_charges_nobody(yard: Yard, threads: int) -> None:
+def test_a_worker_that_cannot_write_to_the_state_charges_nobody(yard: Yard, threads: int) -> None:
     with working(yard, threads=threads) as executor:
         executor.start(orders(yard, 1))
         only(executor)
+        before = executor.pids
         shutil.rmtree(yard.state / "tmp")
         executor.start(orders(yard, 2))
-        with pytest.raises(StateError, match="FileNotFoundError"):
-            only(executor)
+        assert "tmp: No such file" in hindered(executor).message
+        (yard.state / "tmp").mkdir()
+        assert executor.pids == before, "others that it is at go on"
 
 
-def test_a_worker_that_cannot_even_begin_stops_the_run_too(yard: Yard) -> None:
+def test_a_worker_that_cannot_even_begin_tells_why(yard: Yard) -> None:
     (yard.state / "locks").rmdir()
     (yard.state / "locks").touch()
     with working(yard) as executor:
-        executor.start(orders(yard, 1))
-        with pytest.raises(StateError, match=r"a worker cannot go on: \w+Error"):
-            only(executor)
+        executor.start(orders(yard, 1, 2))
+        executor.unbegun()
+        lost = hindered(executor)
+        assert len(lost.waiting) == 2
+        assert re.match(r"a worker cannot go on: \w+Error", lost.message)
+        assert executor.pids == [], "and no other is started, that would do no better"
 
 
 def test_a_job_file_that_was_damaged_on_its_way_is_told_by_name(yard: Yard) -> None:
     order = yard.order(Noop(1))
     with working(yard) as executor:
         executor.start([Order(id="Noop-0123456789abcdef", job=order.job)])
-        with pytest.raises(StateError, match=r"BadJobFile.*Noop-0123456789abcdef"):
-            only(executor)
+        assert re.search(r"BadJobFile.*Noop-0123456789abcdef", hindered(executor).message)
+
+
+def test_a_worker_without_descriptors_is_replaced_and_the_job_that_met_it_is_charged(yard: Yard) -> None:
+    """Some earlier task has leaked most of them."""
+    with working(yard) as executor:
+        executor.start([yard.order(Greedy(spared=1))])
+        assert isinstance(only(executor), Reply)
+        executor.start([yard.order(Greedy(spared=0))])
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert (len(lost.begun), lost.outcome, lost.message) == (1, "died", "its worker had too many open files")
+        executor.start(orders(yard, 1))
+        assert isinstance(only(executor), Reply)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.store.files import Files
 from runner.workers.staging import Digest, digest, is_file, remove, same, staging_path, sweep
 
 ID = "Fetch-0123456789abcdef"
@@ -40,7 +41,7 @@ def test_a_staging_path_is_a_hidden_name_in_the_same_folder(tmp_path: Path, fina
     if len(os.path.splitext(final)[1]) < 200:
         assert os.path.splitext(name)[1] == os.path.splitext(final)[1]
     (tmp_path / name).write_text("fits")
-    assert sweep({ID: [os.path.basename(final)]}, str(tmp_path)) == 1, "and it is known again"
+    assert sweep(Files(), {ID: [os.path.basename(final)]}, str(tmp_path)) == 1, "and it is known again"
     assert os.listdir(tmp_path) == []
 
 
@@ -91,7 +92,7 @@ def test_remove_takes_whatever_a_task_made_of_the_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "folder" / "in it").mkdir(parents=True)
-    remove(str(tmp_path / name) for name in ("none", "file", "link", "folder"))
+    remove(Files(), (str(tmp_path / name) for name in ("none", "file", "link", "folder")))
     assert os.listdir(tmp_path) == []
 
 
@@ -112,10 +113,10 @@ def test_sweep_takes_the_files_of_the_jobs_it_is_told_of_and_no_others(tmp_path:
     (tmp_path / "data" / ".-0123456789abcdef-000000000").touch()
     (tmp_path / "data" / "a-0123456789abcdef-00000000.txt").touch()
     before = len(list(tmp_path.rglob("*")))
-    assert sweep({ID: ["data/a.txt", "data/x.txt", str(left[1]), "none/d.txt"]}, str(tmp_path)) == 6
+    assert sweep(Files(), {ID: ["data/a.txt", "data/x.txt", str(left[1]), "none/d.txt"]}, str(tmp_path)) == 6
     assert len(list(tmp_path.rglob("*"))) == before - 6
     assert all(final.exists() for final in left)
-    assert sweep({OTHER: ["data/a.txt"]}, str(tmp_path)) == 1
+    assert sweep(Files(), {OTHER: ["data/a.txt"]}, str(tmp_path)) == 1
 
 
 def test_sweep_lists_a_folder_once_for_all_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +130,5 @@ def test_sweep_lists_a_folder_once_for_all_its_jobs(tmp_path: Path, monkeypatch:
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", counted)
-    assert sweep({f"Fetch-{number:016x}": [f"{number}.txt"] for number in range(50)}, str(tmp_path)) == 50
+    assert sweep(Files(), {f"Fetch-{number:016x}": [f"{number}.txt"] for number in range(50)}, str(tmp_path)) == 50
     assert len(listed) == 1
