@@ -323,15 +323,14 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
             if options.verbosity >= 0:
                 for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
                     print(f"warning: {doubt}", file=sys.stderr)
+            if orphans.clear_orphans(locks):
+                print("workers that an earlier run left behind were ended", file=sys.stderr)
             try:
-                if orphans.clear_orphans(locks):
-                    print("workers that an earlier run left behind were ended", file=sys.stderr)
-                try:
-                    yield Session(store, root, modules, options)
-                finally:
-                    with contextlib.suppress(Busy, OSError):  # the next run will see
-                        orphans.clear_orphans(locks)
-            except OSError as error:
-                raise StateError(f"{state}: {error}; nothing was lost: free what is lacking, then `resume`") from error
+                yield Session(store, root, modules, options)
+            finally:
+                with contextlib.suppress(Busy, OSError):  # the next run will see
+                    orphans.clear_orphans(locks)
+    except OSError as error:
+        raise StateError(f"{state}: {error}; nothing was lost: free what is lacking, then `resume`") from error
     finally:
         os.chdir(before)

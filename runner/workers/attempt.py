@@ -47,7 +47,7 @@ from runner.workers import record
 from runner.workers.bench import Bench
 from runner.workers.capture import Capturing, Log
 from runner.workers.port import Order, Reply
-from runner.workers.staging import digest, is_file, remove, same, staging_path
+from runner.workers.staging import digest, is_file, same, staging_path
 
 MAX_VALUE = 1 << 20
 
@@ -112,7 +112,7 @@ class _Attempt:
             except BaseException as error:
                 # Asked before what was staged is removed: it may be what has filled the disk.
                 hindrance = self.bench.hindrance(error, (staging_path(final, self.job.id) for final in self.staged))
-                remove(self.bench.files, self.staged.values())
+                self.bench.discard(self.staged.values())
                 if hindrance is not None:
                     raise hindrance from error
                 return self._failure(error)
@@ -224,7 +224,7 @@ class _Attempt:
     def _outputs(self, returned: Any) -> tuple[dict[str, Digest | None], dict[str, str]]:
         """What each output is to be recorded as, and the staged files (by final path) that have to be delivered."""
         if isinstance(returned, Absent):
-            remove(self.bench.files, self.staged.values())
+            self.bench.discard(self.staged.values())
             return dict.fromkeys(self.staged), {}
         if isinstance(returned, Unchanged):
             written = [final for final, path in self.staged.items() if os.path.lexists(path)]
@@ -246,7 +246,7 @@ class _Attempt:
                 raise Unusable(f"run() has made something else than a file of its output {final}")
             outputs[final] = made = digest(path)
             if same(final, made):
-                remove(self.bench.files, [path])
+                self.bench.discard([path])
                 continue
             if os.path.isdir(final):
                 raise Unusable(f"its output {final} is a folder: move that away, or name another file")

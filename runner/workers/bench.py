@@ -17,6 +17,7 @@ from runner.store.shelf import MAX_JOB_BYTES
 from runner.task import TaskType, describe
 from runner.workers.hindrance import Exhausted, Hindered, doubtful, is_machines
 from runner.workers.port import Settings
+from runner.workers.staging import remove
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PROBE = bytes(1 << 16)
@@ -79,6 +80,12 @@ class Bench:
     def sync(self, path: str) -> None:
         """Make a staged file's contents durable. Raises OSError."""
         self.files.sync_file(self._root, path)
+
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove staged files that will not be delivered. Raises Hindered: the scheduler sweeps up then."""
+        for path in paths:
+            with suppress(OSError), self._hearing(path):
+                remove(self.files, [path])
 
     def hindrance(self, error: BaseException, probes: Iterable[str]) -> Hindered | None:
         """Whether the machine is at fault for what an attempt raised, and no job could do better now.

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 
 from runner.store.codec import Digest
@@ -64,13 +65,18 @@ def same(path: str, known: Digest) -> bool:
 
 
 def remove(files: Files, paths: Iterable[str]) -> None:
-    """Remove staged files (or what a task made of that name) that will not be delivered; those not there are fine."""
+    """Remove staged files (or what a task made of that name) that will not be delivered; those not there are fine.
+
+    Raises OSError.
+    """
     for path in paths:
         try:
             files.unlink(None, path)
         except FileNotFoundError:
             continue
         except OSError:
+            if os.path.islink(path) or not os.path.isdir(path):
+                raise
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -92,6 +98,7 @@ def sweep(files: Files, left: Mapping[str, Iterable[str]], root: str) -> int:
         for name in names:
             found = _STAGED.match(name)
             if found is not None and found[1] in wanted:
-                remove(files, [os.path.join(folder, name)])
+                with suppress(OSError):
+                    remove(files, [os.path.join(folder, name)])
                 removed += 1
     return removed
