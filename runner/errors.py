@@ -18,6 +18,19 @@ All are picklable: they carry nothing but strings and plain values.
 
 from __future__ import annotations
 
+import os
+
+GO_ON = "nothing was lost: free what is lacking, then `resume`"
+"""What to do once the machine does what it should again."""
+
+
+def plainly(error: Exception) -> str:
+    """An error in plain words: an OSError without its number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    path = error.filename if error.filename2 is None else error.filename2
+    return error.strerror if path is None else f"{error.strerror}: {os.fsdecode(path)}"
+
 
 class RunnerError(Exception):
     """An error a person can act on. `exit_code` is what the command line leaves with."""

@@ -24,7 +24,7 @@ from runner.core.commands import Command, Count, Judge, Launch, Move, StoreComma
 from runner.core.engine import Engine
 from runner.core.events import Continued, Counted, Event, Returned, Slots, Submitted, WorkerLost, Wound
 from runner.core.model import Proposal, Status
-from runner.errors import Refused, RunnerError, StateError
+from runner.errors import GO_ON, Refused, RunnerError, StateError, plainly
 from runner.groupcommit import GROUP, GroupCommit
 from runner.listeners import Intake, Store, Watcher
 from runner.rounds import Rounds
@@ -122,10 +122,10 @@ class Loop:
             finally:
                 self._commits.close()
         except (OSError, StateError) as error:
-            self._outlast(str(error))
+            self._outlast(plainly(error))
             raise
         if self._hindrance:
-            raise StateError(f"{self._hindrance}: nothing was lost: free what is lacking, then `resume`")
+            raise StateError(f"{self._hindrance}; {GO_ON}")
         return self._engine.finished and self._wound_up
 
     def _work(self) -> None:
@@ -241,8 +241,7 @@ class Loop:
         """The state cannot be written any more. What runs is let end; it will be done again."""
         with suppress(OSError, StateError):
             self._executor.unbegun()
-            for watcher in self._watchers:
-                watcher.hindered(reason, self._executor.busy)
+            self._hinder(reason)
             while self._executor.busy and not self._is_time():
                 self._executor.wait(POLL)
 

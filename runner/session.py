@@ -27,7 +27,7 @@ from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.events import Recovered
 from runner.core.model import Proposal, Status
-from runner.errors import Busy, Refused, StateError, UsageError
+from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
@@ -331,6 +331,6 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
                 with contextlib.suppress(Busy, OSError):  # the next run will see
                     orphans.clear_orphans(locks)
     except OSError as error:
-        raise StateError(f"{state}: {error}; nothing was lost: free what is lacking, then `resume`") from error
+        raise StateError(f"{state}: {plainly(error)}; {GO_ON}") from error
     finally:
         os.chdir(before)

@@ -197,7 +197,7 @@ def test_a_state_that_workers_cannot_write_to_ends_the_run_and_fails_no_job(
         start(self, *arguments)
 
     monkeypatch.setattr(local.LocalExecutor, "start", break_it)
-    with pytest.raises(StateError, match=r"a worker cannot go on: .*: nothing was lost"):
+    with pytest.raises(StateError, match="a worker cannot go on: No such file or directory: /"):
         runner.run([Noop(1)], **QUICK)
     monkeypatch.undo()
     os.chdir(project)

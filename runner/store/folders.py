@@ -16,7 +16,7 @@ from typing import Self
 
 from runner.core.commands import Create, StoreCommand
 from runner.core.model import FLOW_ORDER, Json, Status
-from runner.errors import BadJobFile, StateError
+from runner.errors import BadJobFile, StateError, plainly
 from runner.store import codec, recovery
 from runner.store.codec import Brief, JobFile
 from runner.store.files import Files
@@ -118,7 +118,7 @@ class FolderStore:
             self.shelf.forget_all()
             raise
         except (OSError, StateError) as error:  # what was done and what was not, only the folders tell
-            self._failure = self._failure or f"{self.path}: {error} (nothing is moved any more)"
+            self._failure = self._failure or f"{self.path}: {plainly(error)} (nothing is moved any more)"
             raise
 
     def write_ahead(self, commands: Iterable[Create]) -> bool:
@@ -150,7 +150,7 @@ class FolderStore:
             try:
                 self._sync(staged)
             except OSError as error:
-                self._failure = f"{self.path}: a sync failed ({error}): nothing is moved any more"
+                self._failure = f"{self.path}: a sync failed ({plainly(error)}): nothing is moved any more"
                 raise
             self.shelf.synced = max(self.shelf.synced, written)
 

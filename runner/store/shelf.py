@@ -240,6 +240,8 @@ class Shelf:
     def took_lock(self) -> None:
         """Another holder may have counted on meanwhile."""
         self._generation = 0
+        if not self.files.exists(self.fds[LOCKS], _GENERATION):  # a full disk takes no new file, and this one it must
+            self.end_backward()
 
     def begin_backward(self) -> None:
         """Before jobs move against the flow: a reader who scans meanwhile is to scan again."""

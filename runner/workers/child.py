@@ -25,7 +25,7 @@ import msgspec
 from filelock import FileLock
 from msgspec import Struct
 
-from runner.errors import RunnerError
+from runner.errors import RunnerError, plainly
 from runner.store.files import writer_token
 from runner.workers import capture
 from runner.workers.attempt import perform
@@ -142,7 +142,7 @@ def _end(error: BaseException, send: _Send) -> None:
         if isinstance(error, Exhausted):
             send(Unfit(str(error), hindered=False))
         else:
-            send(Unfit(f"a worker cannot go on: {type(error).__name__}: {error}"))
+            send(Unfit(f"a worker cannot go on: {plainly(error)}"))
     os._exit(0)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import runner.session
 import runner.store.shelf
 from runner.ask import Ask
-from runner.core import policy
 from runner.core.engine import Engine
 from runner.core.events import WorkerLost
 from runner.errors import RunnerError
@@ -199,17 +198,21 @@ def made(job: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def charged(root: Path) -> Counter[str]:
-    """How many attempts count as failures, by job."""
+    """How many attempts were more than an interruption and no success, by job."""
     found: Counter[str] = Counter()
     for _, job in jobs(root):
-        found[called(job)] += sum(attempt["outcome"] in policy.CHARGED for attempt in job["attempts"])
+        found[called(job)] += sum(attempt["outcome"] not in ("done", "interrupted") for attempt in job["attempts"])
     return found
 
 
 def succeeded(root: Path) -> set[str]:
-    """Those that are in done/ and ran in the newest run, as they call themselves."""
-    done = (job for path, job in jobs(root) if path.parent.name == "done")
-    return {called(job) for job in done if job["result"]["run"] == newest(root)}
+    """Those that have succeeded in the newest run, and lack their last rename at the most; as they call themselves."""
+    found, run = set(), newest(root)
+    for path, job in jobs(root):
+        here = path.parent.name in ("done", "running") and job["result"] is not None and job["result"]["run"] == run
+        if here and job["attempts"][-1]["outcome"] == "done":
+            found.add(called(job))
+    return found
 
 
 def newest(root: Path) -> str:

@@ -283,7 +283,7 @@ def test_a_worker_that_cannot_even_begin_tells_why(yard: Yard) -> None:
         executor.unbegun()
         lost = hindered(executor)
         assert len(lost.waiting) == 2
-        assert re.match(r"a worker cannot go on: \w+Error", lost.message)
+        assert re.match("a worker cannot go on: File exists: /", lost.message)
         assert executor.pids == [], "and no other is started, that would do no better"
 
 
@@ -291,7 +291,7 @@ def test_a_job_file_that_was_damaged_on_its_way_is_told_by_name(yard: Yard) -> N
     order = yard.order(Noop(1))
     with working(yard) as executor:
         executor.start([Order(id="Noop-0123456789abcdef", job=order.job)])
-        assert re.search(r"BadJobFile.*Noop-0123456789abcdef", hindered(executor).message)
+        assert re.search("a worker cannot go on: .*Noop-0123456789abcdef", hindered(executor).message)
 
 
 def test_a_worker_without_descriptors_is_replaced_and_the_job_that_met_it_is_charged(yard: Yard) -> None:
