@@ -1,6 +1,7 @@
-"""Messages on a stream: a length in 4 bytes, then so many bytes of JSON.
+"""Messages on a stream: a length in 4 bytes, its complement in 4 more, then so many bytes of JSON.
 
 Many frames are read at once, as they lie in the buffer. A frame that is cut by the death of its writer is never seen.
+What somebody else has written on the stream is no length with its complement: else one would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import os
 import struct
 from collections.abc import Iterator
 
-_HEAD = struct.Struct(">I")
+_HEAD = struct.Struct(">II")
+_ALL = 0xFFFFFFFF
 _CHUNK = 1 << 18
 
 
 def frame(payload: bytes) -> bytes:
     """The payload as it goes over the stream. At most 4 GiB."""
-    return _HEAD.pack(len(payload)) + payload
+    return _HEAD.pack(len(payload), len(payload) ^ _ALL) + payload
 
 
 class Frames:
@@ -28,7 +30,10 @@ class Frames:
         self._buffer = bytearray()
 
     def read(self) -> Iterator[bytes]:
-        """The whole frames after one more read of the descriptor (which may block, if it is a blocking one)."""
+        """The whole frames after one more read of the descriptor (which may block, if it is a blocking one).
+
+        Raises ValueError for what is no frame.
+        """
         self.dry = False
         try:
             chunk = os.read(self.fd, _CHUNK)
@@ -44,7 +49,9 @@ class Frames:
         buffer += chunk
         start = 0
         while len(buffer) - start >= _HEAD.size:
-            (length,) = _HEAD.unpack_from(buffer, start)
+            length, complement = _HEAD.unpack_from(buffer, start)
+            if length ^ complement != _ALL:
+                raise ValueError("no frame")
             end = start + _HEAD.size + length
             if len(buffer) < end:
                 break

@@ -16,14 +16,14 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
 
 from runner.core.events import WorkerLost
 from runner.errors import StateError
-from runner.workers.child import Done, Halt, Hindrance, Look, Unbegun, Unfit, Work
+from runner.workers.child import Done, Halt, Hindrance, Look, Message, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
 from runner.workers.port import Looked, Order, Outcome, Settings
@@ -63,6 +63,7 @@ class _Worker:
         self.looking = False
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
         self.last_word: Unfit | None = None
+        self.garbled = False  # it has said what is no message
         self._unsent = bytearray()
 
     def send(self, message: Work | Look | Halt) -> bool:
@@ -79,6 +80,14 @@ class _Worker:
         except OSError:  # it died: the reading side will see
             self._unsent.clear()
         return True
+
+    def heard(self) -> Iterator[Message]:
+        """What it has said since. A task may have written on its stream: nothing behind that can be understood."""
+        try:
+            for payload in self.frames.read():
+                yield _decode(payload)
+        except ValueError:
+            self.garbled = True
 
     def advance(self, now: float) -> None:
         """Note which orders it must have begun by now: none, while it looks at done jobs."""
@@ -277,8 +286,7 @@ class LocalExecutor:
             min(self._workers, key=lambda worker: len(worker.orders)).alone = True
 
     def _read(self, worker: _Worker, outcomes: list[Outcome]) -> None:
-        for payload in worker.frames.read():
-            message = _decode(payload)
+        for message in worker.heard():
             if isinstance(message, Unbegun):
                 for id in message.ids:
                     worker.answered(id)
@@ -302,7 +310,7 @@ class LocalExecutor:
                 self._seconds += (message.reply.seconds - self._seconds) * 0.2
                 outcomes.append(message.reply)
         worker.advance(time.monotonic())
-        if worker.frames.eof:
+        if worker.frames.eof or worker.garbled:
             self._bury(worker, outcomes)
 
     def _dead(self) -> _Worker | None:
@@ -335,6 +343,8 @@ class LocalExecutor:
         outcome, message = "died", word.reason if word is not None else _how(status)
         if worker.cause is not None:
             outcome, message, guilty = "timeout", worker.cause[1], (worker.cause[0],)
+        elif worker.garbled:
+            message = "its worker was ended: what came over its stream to the runner was no message"
         elif status is None and worker.server.gone:
             outcome, message = "interrupted", "the process that forks the workers was killed"
         waiting = tuple(id for id in worker.orders if id not in worker.begun)

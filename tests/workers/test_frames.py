@@ -38,7 +38,7 @@ def test_a_frame_that_is_cut_waits_for_its_rest(pipe: tuple[int, int]) -> None:
         os.write(pipe[1], bytes([byte]))
         found.append(list(frames.read()))
     assert [each for each in found if each] == [[b"hello"], [b"world"]]
-    assert found[8] == [b"hello"], "not before it is whole, and not after"
+    assert found[len(frame(b"hello")) - 1] == [b"hello"], "not before it is whole, and not after"
 
 
 def test_many_frames_in_one_read(pipe: tuple[int, int]) -> None:
@@ -73,6 +73,15 @@ def test_what_was_cut_by_the_death_of_its_writer_is_never_seen(pipe: tuple[int, 
     assert not frames.eof
     assert list(frames.read()) == []
     assert frames.eof
+
+
+@pytest.mark.parametrize("garbage", [b"garbage without a head", b"short", bytes(8), b"\xff" * 8])
+def test_what_somebody_else_has_written_is_no_frame(pipe: tuple[int, int], garbage: bytes) -> None:
+    """Nor does one wait for the rest of it: what it has in place of a length may be any number."""
+    frames = Frames(pipe[0])
+    os.write(pipe[1], frame(b"one") + garbage + frame(b"two"))
+    with pytest.raises(ValueError, match="no frame"):
+        list(frames.read())
 
 
 def test_a_stream_with_nothing_more_to_read_is_dry_and_not_at_its_end(pipe: tuple[int, int]) -> None:
