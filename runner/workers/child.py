@@ -39,6 +39,7 @@ HEAR_TIME = 0.001
 """Seconds between two looks at the stream, while there is work."""
 
 _PR_SET_PDEATHSIG = 1
+_UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Halt(Struct, frozen=True, tag=True):
@@ -90,11 +91,13 @@ _Send: TypeAlias = Callable[[Message], None]
 _decode = msgspec.json.Decoder(Halt | Work | Look).decode
 _encode = msgspec.json.Encoder().encode
 _held: list[FileLock] = []
+_forking = threading.local()
 
 
 def main(fd: int, settings: bytes, parent: int) -> None:
     """Work until the stream ends. Called in a process of its own, just forked from process `parent`. Never returns."""
-    _tie_to(parent)
+    tie_to(parent)
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_come, after_in_child=_heed)
     os.setpgid(0, 0)  # what a task starts can be found, and killed with its worker
     os.set_inheritable(fd, False)  # as it came by a message: what a task starts must not hold the stream open
     send = _sender(fd)
@@ -113,13 +116,31 @@ def main(fd: int, settings: bytes, parent: int) -> None:
     os._exit(0)  # threads of a task, or at-exit handlers of a library, must not keep it alive
 
 
-def _tie_to(parent: int) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def tie_to(parent: int) -> None:
+    """Have the kernel kill this process when process `parent` ends (Linux), and not heed what is meant for that."""
+    for signum in _UNHEEDED:
         signal.signal(signum, _ignore)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we were tied to it
         os._exit(0)
+
+
+def _hold_back() -> None:
+    """Before a task forks: what comes before `_heed` is not to be lost."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEEDED)
+
+
+def _let_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _heed() -> None:
+    """In what a task has forked: it must end when the task says so, by Process.terminate(), say."""
+    for signum in _UNHEEDED:
+        if signal.getsignal(signum) is _ignore:  # else the task has chosen
+            signal.signal(signum, signal.SIG_DFL)
+    _let_come()
 
 
 def _hold_lock(state: str) -> None:
