@@ -1,8 +1,8 @@
 """A small process that has the user's modules imported and forks workers from that: 11 ms instead of 700.
 
 It has one thread, so a fork is safe. Its session is its own: a Ctrl-C or a signal to the runner's group does not reach
-the workers, the scheduler decides. When the scheduler dies, its end of the control socket closes and this process ends;
-its workers asked the kernel to be killed when it ends, whatever they are doing.
+the workers, the scheduler decides. When the scheduler dies, the kernel kills this process, and with it its workers,
+whatever they are doing: each has asked for that. (Elsewhere than on Linux, the end of the control socket ends it.)
 
 Requests and answers are JSON, one a packet; a request carries one descriptor, the worker's end of its stream.
 """
@@ -66,7 +66,7 @@ class ForkServer:
         self.died: dict[int, int] = {}
         self.gone = False
         self.ready = False
-        spec = {"root": root, "preload": preload, "path": sys.path}
+        spec = {"root": root, "preload": preload, "parent": os.getpid(), "path": sys.path}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, msgspec.json.encode(spec).decode()],
@@ -132,8 +132,11 @@ class ForkServer:
         return answer
 
 
-def main(root: str, preload: list[str]) -> None:
+def main(root: str, preload: list[str], parent: int) -> None:
     """The process itself. Its standard input is the control socket; `preload`: modules to import first."""
+    from runner.workers import child
+
+    child.tie_to(parent)
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -143,10 +146,6 @@ def main(root: str, preload: list[str]) -> None:
     os.chdir(root)
     if root not in sys.path:
         sys.path.insert(0, root)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, _ignore)
-    from runner.workers import child
-
     for name in preload:
         try:
             importlib.import_module(name)
