@@ -208,7 +208,7 @@ class Loop:
         free = self._executor.free()
         self._full = free <= 0  # however much is due: an outcome comes first
         commands = engine.handle(Slots(free), self._clock()) if free > 0 else []
-        if idle and not commands and not engine.finished and engine.next_time() is None:
+        if idle and not (commands or self._full or engine.finished) and engine.next_time() is None:
             raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
         return commands
 

@@ -22,6 +22,9 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+PATIENCE = 10.0
+"""Seconds to wait for an answer that takes milliseconds, before one takes the process for stuck."""
+
 _PACKET = 1 << 16
 _START = """
 import json, sys
@@ -75,7 +78,10 @@ class ForkServer:
             )
 
     def fork(self, fd: int, settings: str) -> int:
-        """A new worker that talks over `fd`; its process id. Raises ConnectionError when the process is gone."""
+        """A new worker that talks over `fd`; its process id. Raises ConnectionError when the process is gone, or stuck.
+
+        Who waits here hears nobody, a Ctrl-C neither: so it is not for ever, but for modules still being imported.
+        """
         self._control.settimeout(None)
         try:
             socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], [fd])
@@ -83,7 +89,11 @@ class ForkServer:
             self.gone = True
             raise
         while True:
-            answer = self._receive(None)
+            answer = self._receive(PATIENCE if self.ready else None)
+            if answer is None:
+                self._process.kill()
+                self.gone = True
+                raise ConnectionError("the process that forks the workers does not answer")
             if isinstance(answer, Born):
                 return answer.pid
 
@@ -108,7 +118,7 @@ class ForkServer:
         """End the process, and with it every worker."""
         self._control.close()
         try:
-            self._process.wait(5)
+            self._process.wait(5 if self.ready else 0)  # it does not look up from what it imports
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

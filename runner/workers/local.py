@@ -171,9 +171,12 @@ class LocalExecutor:
 
     def free(self) -> int:
         room = self._threads + self._ahead()
-        return sum(max(0, room - len(w.orders)) for w in self._workers if not w.alone and not w.halted) + max(
-            0, room * (self._wanted - len(self._workers))
-        )
+        more = max(0, self._wanted - len(self._workers))
+        if more and not self._server.ready:
+            self._server.hear()
+            if not (self._server.ready or self._server.gone):
+                more = 0  # it imports the user's modules: that may take for ever, and nobody is to wait for it
+        return room * more + sum(max(0, room - len(w.orders)) for w in self._workers if not w.alone and not w.halted)
 
     def wait(self, timeout: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
