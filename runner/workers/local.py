@@ -40,6 +40,9 @@ TRIES = 3
 PATIENCE = 2.0
 """Seconds to wait for word of a worker's death."""
 
+STOPPED = 1.0
+"""Seconds that a wait takes too long, before one takes this process for having been stopped (SIGSTOP, Ctrl-Z)."""
+
 _decode = msgspec.json.Decoder(Done | Unbegun | Hindrance | Unfit | Looked).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -184,7 +187,7 @@ class LocalExecutor:
         if deadline is not None:
             timeout = deadline if timeout is None else min(timeout, deadline)
         count = len(self._workers)
-        for key, events in self._selector.select(timeout):
+        for key, events in self._select(timeout):
             source = key.data
             if source is None:
                 continue
@@ -354,6 +357,16 @@ class LocalExecutor:
         outcomes.append(
             WorkerLost(begun=tuple(worker.begun), waiting=waiting, outcome=outcome, message=message, guilty=guilty)
         )
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready. If this process was stopped meanwhile, so may the workers have been: that is no job's time."""
+        before = time.monotonic()
+        ready = self._selector.select(timeout)
+        late = time.monotonic() - before - (timeout or 0.0)
+        if timeout is not None and late > STOPPED:
+            for worker in self._workers:
+                worker.begun = {id: since + late for id, since in worker.begun.items()}
+        return ready
 
     def _next_deadline(self) -> float | None:
         """Seconds until the first of the running jobs with a time-out is overdue."""
