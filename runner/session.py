@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -180,26 +180,27 @@ class Session:
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
-        try:
-            loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress])
-            with self._signals(loop), _rare_collections():
-                loop.do(recovered)
-                if roots is None:
-                    loop.submit(rounds.known(record.roots), dropped=self._runs.dropped(record))
-                else:
-                    record = replace(record, roots=[proposal.id for proposal in roots])
-                    loop.submit(roots, note_admitted, self._runs.dropped(record))
-                    roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
-                complete = loop.run()
-        finally:
-            executor.close()
-            recorder.close()
-        progress.close(engine)
-        counts = engine.tally()
-        quarantined = damaged + handed.quarantined
-        exit_code = self._exit_code(complete, counts, quarantined)
-        changes = {task: dict(kinds) for task, kinds in sorted(engine.changes().items())}
-        self._end(record if exit_code == 3 else replace(record, changes=changes, gone=engine.gone), exit_code)
+        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress])
+        with self._signals(loop):  # until all is recorded: what comes at the very end has nothing left to stop
+            try:
+                with _rare_collections():
+                    loop.do(recovered)
+                    if roots is None:
+                        loop.submit(rounds.known(record.roots), dropped=self._runs.dropped(record))
+                    else:
+                        record = replace(record, roots=[proposal.id for proposal in roots])
+                        loop.submit(roots, note_admitted, self._runs.dropped(record))
+                        roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
+                    complete = loop.run()
+            finally:
+                executor.close()
+                recorder.close()
+            progress.close(engine)
+            counts = engine.tally()
+            quarantined = damaged + handed.quarantined
+            exit_code = self._exit_code(complete, counts, quarantined)
+            changes = {task: dict(kinds) for task, kinds in sorted(engine.changes().items())}
+            self._end(record if exit_code == 3 else replace(record, changes=changes, gone=engine.gone), exit_code)
         return Summary(
             run=record.id,
             state=self._store.path,
@@ -251,8 +252,8 @@ class Session:
             if any(name == allowed or name.startswith(allowed + ".") for allowed in self._modules)
         ]
 
-    @contextlib.contextmanager
-    def _signals(self, loop: Loop) -> Iterator[None]:
+    @staticmethod
+    def _signals(loop: Loop) -> contextlib.AbstractContextManager[None]:
         """Ctrl-C: finish what runs, then leave; twice: at once. SIGTERM and SIGHUP: the same, with a deadline."""
 
         def interrupt(signum: int, frame: object) -> None:
@@ -269,16 +270,27 @@ class Session:
             loop.stop(GRACE)
 
         terminated: set[int] = set()
-        handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate, signal.SIGHUP: terminate}
-        try:
-            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        except ValueError:  # not on the main thread: whoever called decides about signals
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return _handled({signal.SIGINT: interrupt, signal.SIGTERM: terminate, signal.SIGHUP: terminate})
+
+
+@contextlib.contextmanager
+def _handled(handlers: Mapping[signal.Signals, Callable[[int, object], None]]) -> Iterator[None]:
+    """Signals are handled so meanwhile. Those that are ignored stay ignored: by nohup, or as a shell's `&` has it."""
+    before = {}
+    with contextlib.suppress(ValueError):  # not on the main thread: whoever called decides about signals
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def _leave(signum: int, frame: object) -> None:
+    """Before there is anything to finish, and after it: leave as at a Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -318,7 +330,11 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
-        with FolderStore(state, durability=options.durability, root=root) as store, store.lock():
+        with (
+            _handled({signal.SIGTERM: _leave, signal.SIGHUP: _leave}),
+            FolderStore(state, durability=options.durability, root=root) as store,
+            store.lock(),
+        ):
             locks = os.path.join(store.path, "locks")
             if options.verbosity >= 0:
                 for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
