@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.project import Project
+from runner.cli.project import Project, tell
 from runner.errors import RunnerError
 
 _VERBS = {
@@ -112,4 +112,4 @@ def _name() -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(f"runner: {text}", err=True)
+    tell(f"runner: {text}")

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import click
 
 from runner import api
-from runner.cli.project import Project
+from runner.cli.project import Project, tell
 from runner.settings import parse_pairs
 
 _wait = click.option(
@@ -96,4 +96,4 @@ def _say(said: list[tuple[str, str]]) -> None:
 @click.pass_obj
 def stop(project: Project, /) -> None:
     """Ask the live runner to finish what runs, and leave (exit code 3 there). `resume` goes on later."""
-    click.echo(api.stop(state=project.state), err=True)
+    tell(api.stop(state=project.state))

@@ -17,7 +17,7 @@ import click
 
 from runner.cli.pages import print_report, print_row, print_shown, print_state
 from runner.cli.paper import Paper, paper
-from runner.cli.project import Project
+from runner.cli.project import Project, tell
 from runner.core.model import Status
 from runner.errors import StateError, UsageError
 
@@ -150,7 +150,7 @@ def list_(
             count += 1
             print_row(out, row)
         if not count:
-            click.echo("no such jobs" if statuses or task or where or gone else "no jobs", err=True)
+            tell("no such jobs" if statuses or task or where or gone else "no jobs")
 
 
 def _print_rows_as_json(out: Paper, rows: Iterator[Row]) -> None:
@@ -246,7 +246,7 @@ def check(project: Project, repair: bool, verify: bool, as_json: bool) -> None:
     try:
         modules = load_settings(project.root).modules
     except UsageError as error:
-        click.echo(f"warning: {error}", err=True)
+        tell(f"warning: {error}")
     if repair:
         from runner.views.repair import check_and_repair
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from runner import api
-from runner.cli.project import Project
+from runner.cli.project import Project, tell
 from runner.session import Summary
 from runner.settings import parse_pairs
 
@@ -67,9 +67,9 @@ def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _finish(summary: Summary, quiet: bool, *, named: bool) -> int:
     if not quiet:
         counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
-        click.echo(f"run {summary.run}: {counts} in {summary.seconds:.1f} s", err=True)
+        tell(f"run {summary.run}: {counts} in {summary.seconds:.1f} s")
     for line in _next(summary, named):
-        click.echo(line, err=True)
+        tell(line)
     return summary.exit_code
 
 
@@ -152,6 +152,6 @@ def resume(project: Project, /, **flags: Any) -> None:
     """
     summary = api.resume(**flags_of(project, flags))
     if summary is None:
-        click.echo("nothing to resume", err=True)
+        tell("nothing to resume")
         return
     click.get_current_context().exit(_finish(summary, flags["quiet"], named=True))
