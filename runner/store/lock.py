@@ -2,13 +2,14 @@
 
 The kernel's lock on locks/runner.lock is what counts; it is free the moment its holder is gone. locks/runner.json
 only says who that is, for people and for look verbs. Neither is ever deleted: who holds a lock on a deleted file
-holds nothing. Must not wait: whoever comes second is told so.
+holds nothing. Must not wait for the lock: whoever comes second is told so, and who was first.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,6 +21,9 @@ from runner.core.model import Json
 from runner.errors import BadJobFile, Busy
 from runner.store.files import MODE, process_start
 from runner.store.shelf import LOCKS, TMP, Shelf
+
+PATIENCE = 1.0
+"""Seconds that who has just taken the lock may need to say who it is."""
 
 _LOCK = "runner.lock"
 _HOLDER = "runner.json"
@@ -82,9 +86,11 @@ def holder(shelf: Shelf) -> Holder | None:
 
 
 def _who(shelf: Shelf) -> str:
-    found = holder(shelf)
-    if found is None or not found.alive:  # it has the lock and has not said so yet
-        return f"another runner has just started on {shelf.path}: wait for it, or ask it to stop"
+    deadline = time.monotonic() + PATIENCE
+    while (found := holder(shelf)) is None or not found.alive:  # it has the lock and has not said so yet
+        if time.monotonic() > deadline:
+            return f"another runner has just started on {shelf.path}: wait for it, or ask it to stop"
+        time.sleep(0.01)
     run = f", run {found.run}" if found.run else ""
     return (
         f"another runner is alive on {shelf.path}: pid {found.pid} on {found.host}{run}: wait for it, or ask it to stop"

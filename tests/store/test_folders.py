@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from filelock import FileLock
 from msgspec.structs import replace
 
 from runner.core.commands import Change, Deliver, Discard, Move
@@ -22,6 +23,7 @@ from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files
 from runner.store.folders import FolderStore
+from runner.store.lock import announce
 from tests.store.support import (
     NOW,
     RUN,
@@ -168,6 +170,16 @@ def test_one_runner_at_a_time(tmp_path: Path) -> None:
         assert sorted(n for n in names(store, "locks") if n.startswith("runner")) == ["runner.json", "runner.lock"]
         with store.lock():
             pass
+
+
+def test_who_has_the_lock_and_has_not_said_so_yet_is_waited_for(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "state" / "locks" / "runner.lock")
+    with open_store(tmp_path) as first, open_store(tmp_path) as second, lock:
+        saying = threading.Timer(0.1, announce, (first.shelf, {"run": RUN}))
+        saying.start()
+        with pytest.raises(Busy, match=rf"pid {os.getpid()} on .*run {RUN}"), second.lock():
+            pass
+        saying.join()
 
 
 # ----------------------------------------------------------------------------------------------------- commands
