@@ -26,7 +26,7 @@ def test_stop(project: Project) -> None:
     assert stopped.code == 0, stopped.err
     processes.wait_until("it is taken in", lambda: not project.names("inbox"))
     let_go(project)
-    assert process.wait(timeout=15) == 3, project.said()
+    assert process.wait(timeout=60) == 3, project.said()
     in_order(project)
     resumed_to_the_end(project)
 
@@ -50,7 +50,7 @@ def test_a_second_runner(project: Project) -> None:
     handed_in = project.runner("submit", "jobs.sleeper:Sleep", "number=9", "output_filepath=data/9.txt")
     assert handed_in.code == 0, handed_in.err
     let_go(project)
-    assert process.wait(timeout=30) == 0, project.said()
+    assert process.wait(timeout=60) == 0, project.said()
     assert project.counts() == {"done": 7}, "what was handed in beside a live runner is done by it"
 
 

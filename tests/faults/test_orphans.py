@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import processes
-from tests.acceptance.conftest import ROUNDS
 from tests.acceptance.project import QUICK, Project
 from tests.faults.at_work import fork_server, gate, nothing_left, outcomes, started, state_of, troubled, unlink
 from tests.faults.conftest import TORTURE
@@ -145,6 +144,7 @@ def test_what_is_stopped_when_the_scheduler_is_killed_ends_with_it(
     assert outcomes(project, "done", "Single") == [["interrupted", "done"]]
 
 
+@pytest.mark.timeout(600)
 def test_resumed_while_the_killed_one_is_not_even_dead(project: Project, seed: int, struck: Counter[str]) -> None:
     """The kill comes at any moment of the new runner's start; its workers are at work until then."""
     chance = random.Random(seed)
@@ -170,7 +170,7 @@ def test_resumed_while_the_killed_one_is_not_even_dead(project: Project, seed: i
             process = project.start("resume")
     two_workers(project, process)
     unlink(gates)
-    assert process.wait(30) == 0, project.said()
+    assert process.wait(60) == 0, project.said()
     for each in project.started.values():
         nothing_left(project, each)
     assert {outcome for job in outcomes(project, "done", "Fetch") for outcome in job[:-1]} == {"interrupted"}
@@ -180,7 +180,7 @@ def two_workers(project: Project, process: subprocess.Popen[bytes]) -> None:
     processes.wait_until("both are at work", lambda: len(project.workers(process)) == 2)
 
 
-@pytest.mark.timeout(60 * ROUNDS)
+@pytest.mark.timeout(600)
 def test_of_two_runners_started_together_one_works_and_the_other_names_it(
     project: Project, seed: int, struck: Counter[str]
 ) -> None:
@@ -229,6 +229,6 @@ def test_a_stopped_runner_keeps_its_place(project: Project, struck: Counter[str]
     assert project.runner("submit", "jobs.work:Single", "number=3").code == 0
     process.send_signal(signal.SIGCONT)
     unlink(gates)
-    assert process.wait(30) == 0, project.said()
+    assert process.wait(60) == 0, project.said()
     nothing_left(project, process)
     assert outcomes(project, "done", "Single") == [["done"], ["done"]]

@@ -14,6 +14,7 @@ import termios
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 
@@ -43,10 +44,10 @@ def test_ctrl_c_once(project: Project, struck: Counter[str]) -> None:
     struck["SIGINT"] += 1
     processes.wait_until("it says so", lambda: "stopping" in project.said())
     let_go(project)
-    assert process.wait(timeout=15) == 3, project.said()
+    assert process.wait(timeout=60) == 3, project.said()
     in_order(project)
     assert "resume" in project.said()
-    project.all_gone(process, 5)
+    project.all_gone(process)
     resumed_to_the_end(project)
     assert outcomes(project, "done", "Sleep") == [["done"]] * 6
 
@@ -60,13 +61,13 @@ def test_the_second_time_it_ends_at_once(project: Project, signum: signal.Signal
         os.killpg(process.pid, signum)
         struck[signum.name] += 1
         time.sleep(0.5)  # two at the same moment are one
-    assert process.wait(timeout=15) == 3, project.said()
+    assert process.wait(timeout=60) == 3, project.said()
     requeued(project, process)
 
 
 def requeued(project: Project, process: subprocess.Popen[bytes]) -> None:
     """What workers had was cut short: that is noted, and costs nothing."""
-    project.all_gone(process, 5)
+    project.all_gone(process)
     assert project.counts() == {"pending": 6}
     assert not list((project.root / "data").iterdir())
     resumed_to_the_end(project)
@@ -100,8 +101,8 @@ def test_what_runs_is_finished_whoever_gets_the_signal(
         signal_all(family, signum)
         struck[signum.name] += len(family)
     let_go(project)
-    assert process.wait(timeout=30) == 3, project.said()
-    project.all_gone(process, 5)
+    assert process.wait(timeout=60) == 3, project.said()
+    project.all_gone(process)
     in_order(project)
     resumed_to_the_end(project)
     assert outcomes(project, "done", "Sleep") == [["done"]] * 6
@@ -135,7 +136,7 @@ def test_a_signal_that_was_ignored_before_stays_so(
         os.killpg(process.pid, signum)
         struck[signum.name] += 1
     let_go(project)
-    assert process.wait(timeout=30) == 0, project.said()
+    assert process.wait(timeout=60) == 0, project.said()
     assert project.counts() == {"done": 6}
 
 
@@ -158,7 +159,7 @@ def test_a_terminal_that_is_lost_is_a_hangup_and_nothing_else(project: Project, 
         os.close(ours)
         struck["SIGHUP"] += 1
         let_go(project)
-        assert process.wait(timeout=30) == 3
+        assert process.wait(timeout=60) == 3
     finally:
         process.kill()
         process.wait()
@@ -188,11 +189,11 @@ def test_stopped_and_going_on(project: Project, who: str, struck: Counter[str]) 
         processes.wait_until("the other one works", lambda: project.count("done") >= 3)
     elif who == "the fork server":
         processes.wait_until("the work is done", lambda: project.count("done") == 6)
-    assert process.poll() is None
     for pid in members:
-        os.kill(pid, signal.SIGCONT)
-    assert process.wait(timeout=30) == 0, project.said()
-    project.all_gone(process, 5)
+        with suppress(ProcessLookupError):  # a run that is over does not wait for ever for its fork server
+            os.kill(pid, signal.SIGCONT)
+    assert process.wait(timeout=60) == 0, project.said()
+    project.all_gone(process)
     assert outcomes(project, "done", "Sleep") == [["done"]] * 6
 
 
@@ -206,7 +207,7 @@ def test_the_time_that_all_are_stopped_is_no_job_s_time(project: Project, struck
     time.sleep(5.5)  # longer than their timeout of 5 s
     signal_all(family[::-1], signal.SIGCONT)
     let_go(project)
-    assert process.wait(timeout=30) == 0, project.said()
+    assert process.wait(timeout=60) == 0, project.said()
     assert outcomes(project, "done", "Limited") == [["done"]] * 6
 
 
@@ -219,7 +220,7 @@ def test_a_fork_server_that_stays_stopped_is_replaced(project: Project, struck: 
     assert processes.kill(project.workers(process)[0])
     let_go(project)
     assert process.wait(timeout=60) == 1, project.said()
-    project.all_gone(process, 5)
+    project.all_gone(process)
     assert outcomes(project, "failed", "Sleep") == [["died"]]
     assert outcomes(project, "done", "Sleep") == [["done"]]
 
@@ -250,8 +251,8 @@ def test_at_the_start(project: Project, where: str, signum: signal.Signals, stru
     processes.wait_until("it is there", (project.root / f"{where}-begun").exists)
     process.send_signal(signum)
     struck[f"{signum.name} at {where}"] += 1
-    code = process.wait(timeout=15)
-    project.all_gone(process, 5)
+    code = process.wait(timeout=60)
+    project.all_gone(process)
     if where == "import":
         assert code == (3 if signum == signal.SIGINT else -signum), project.said()
         assert not project.state.exists()
@@ -266,6 +267,7 @@ def test_at_the_start(project: Project, where: str, signum: signal.Signals, stru
     assert outcomes(project, "done", "Sleep") == [["done"]] * 6
 
 
+@pytest.mark.timeout(600)
 def test_at_any_moment_of_the_start(project: Project, seed: int, struck: Counter[str]) -> None:
     chance = random.Random(seed)
     let_go(project)
@@ -274,10 +276,10 @@ def test_at_any_moment_of_the_start(project: Project, seed: int, struck: Counter
         signum = chance.choice((signal.SIGTERM, signal.SIGHUP))
         time.sleep(chance.uniform(0, 0.6))
         process.send_signal(signum)
-        code = process.wait(timeout=30)
+        code = process.wait(timeout=60)
         assert code in (0, 3, -signum), project.said()
         struck[signum.name] += code != 0
-        project.all_gone(process, 5)
+        project.all_gone(process)
         check_state(project.root)
     assert "Traceback" not in project.said()
     outcome = project.runner("run", FLOW, *QUICK)
@@ -297,8 +299,8 @@ def test_at_the_very_end(project: Project, struck: Counter[str]) -> None:
         process.send_signal(signum)
         struck[signum.name] += 1
     os.kill(server, signal.SIGCONT)
-    assert process.wait(timeout=30) == 0, project.said()
-    project.all_gone(process, 5)
+    assert process.wait(timeout=60) == 0, project.said()
+    project.all_gone(process)
     resumed = project.runner("resume")
     assert "nothing to resume" in resumed.said
     assert outcomes(project, "done", "Sleep") == [["done"]] * 6
