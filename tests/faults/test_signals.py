@@ -56,12 +56,14 @@ def test_ctrl_c_once(project: Project, struck: Counter[str]) -> None:
 def test_the_second_time_it_ends_at_once(project: Project, signum: signal.Signals, struck: Counter[str]) -> None:
     """Though the tasks would take for ever; they are back in pending/, and no attempt is charged."""
     process = start(project)
+    begin = time.monotonic()
     for _ in range(2):
         assert process.poll() is None, "the first one waits for what runs"
         os.killpg(process.pid, signum)
         struck[signum.name] += 1
         time.sleep(0.5)  # two at the same moment are one
     assert process.wait(timeout=60) == 3, project.said()
+    assert time.monotonic() - begin < 9, "it was not the end of the grace"
     requeued(project, process)
 
 
