@@ -271,12 +271,16 @@ def test_at_the_start(project: Project, where: str, signum: signal.Signals, stru
 
 @pytest.mark.timeout(600)
 def test_at_any_moment_of_the_start(project: Project, seed: int, struck: Counter[str]) -> None:
+    """And of the work that follows, as long as an undisturbed run takes here."""
     chance = random.Random(seed)
     let_go(project)
+    begin = time.monotonic()
+    assert project.runner("run", FLOW, "count=1", *QUICK).code == 0
+    seconds = time.monotonic() - begin
     for number in range(6 if not TORTURE else 60):
-        process = project.start("run", FLOW, f"count={number + 1}", *QUICK)
+        process = project.start("run", FLOW, f"count={number + 2}", *QUICK)
         signum = chance.choice((signal.SIGTERM, signal.SIGHUP))
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, seconds))
         process.send_signal(signum)
         code = process.wait(timeout=60)
         assert code in (0, 3, -signum), project.said()
