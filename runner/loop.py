@@ -191,10 +191,11 @@ class Loop:
         if commits is not None:
             return commits
         due = self._engine.next_time()
-        if due is None and not (self.stopping or self._engine.busy or self._engine.finished):
-            return 0.0  # whoever is left waits for what nobody makes: he is told so when nothing else can run
-        if due is None or self.stopping or self._full:
+        if self.stopping or self._full:
             return POLL
+        if due is None:
+            # Whoever is left, and nobody at work, waits for what nobody makes: that is found in a turn where nothing is.
+            return POLL if self._engine.busy or self._engine.finished else 0.0
         return min(POLL, max(0.0, due - self._clock()))
 
     def _fill(self, *, idle: bool) -> list[Command]:

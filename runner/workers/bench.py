@@ -21,6 +21,10 @@ from runner.workers.staging import remove
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PROBE = bytes(1 << 16)
+_PROCESS = {
+    errno.EMFILE: "its worker had too many open files",
+    errno.EBADF: "a task has closed what its worker had open",
+}
 
 
 class Bench:
@@ -94,6 +98,11 @@ class Bench:
         """
         if isinstance(error, Hindered):
             return error
+        try:
+            for folder in (self._root, self._tmp, self._done):
+                os.fstat(folder)
+        except OSError:
+            raise Exhausted(_PROCESS[errno.EBADF]) from error
         if not doubtful(error):
             return None
         tmp = os.path.join(self.settings.state, "tmp", tmp_name("probe"))
@@ -120,8 +129,8 @@ class Bench:
 
     @staticmethod
     def _blamed(error: OSError, where: str) -> Hindered:
-        if error.errno == errno.EMFILE:
-            raise Exhausted("its worker had too many open files") from error
+        if error.errno in _PROCESS:
+            raise Exhausted(_PROCESS[error.errno]) from error
         return Hindered(f"{where}: {error.strerror}")
 
     def kind(self, name: str) -> TaskType:

@@ -123,6 +123,19 @@ class Noop(Task):
 
 
 @dataclass
+class Shuts(Task):
+    """Closes all that its process has open, but for sockets."""
+
+    number: int
+
+    def run(self) -> None:
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if int(name) > 2 and "socket" not in os.readlink(f"/proc/self/fd/{name}"):
+                    os.close(int(name))
+
+
+@dataclass
 class Greedy(Task):
     """Leaks all descriptors that its process may have, but for so many."""
 

@@ -35,6 +35,7 @@ from tests.workers.tasks import (
     LeavesChild,
     Lists,
     Noop,
+    Shuts,
     Sleep,
     Starts,
 )
@@ -292,6 +293,16 @@ def test_a_job_file_that_was_damaged_on_its_way_is_told_by_name(yard: Yard) -> N
     with working(yard) as executor:
         executor.start([Order(id="Noop-0123456789abcdef", job=order.job)])
         assert re.search("a worker cannot go on: .*Noop-0123456789abcdef", hindered(executor).message)
+
+
+def test_a_worker_whose_folders_a_task_has_closed_is_replaced_and_that_one_charged(yard: Yard) -> None:
+    with working(yard) as executor:
+        executor.start([yard.order(Shuts(1))])
+        lost = only(executor)
+        assert isinstance(lost, WorkerLost)
+        assert (lost.outcome, lost.message) == ("died", "a task has closed what its worker had open")
+        executor.start(orders(yard, 1))
+        assert isinstance(only(executor), Reply)
 
 
 def test_a_worker_without_descriptors_is_replaced_and_the_job_that_met_it_is_charged(yard: Yard) -> None:
