@@ -194,7 +194,7 @@ class Loop:
         if self.stopping or self._full:
             return POLL
         if due is None:
-            # Whoever is left, and nobody at work, waits for what nobody makes: that is found in a turn where nothing is.
+            # Nobody is at work, and who is left waits for what nobody makes: that is found in a turn where nothing is.
             return POLL if self._engine.busy or self._engine.finished else 0.0
         return min(POLL, max(0.0, due - self._clock()))
 
