@@ -59,6 +59,7 @@ class Catalog:
         try:
             kind = self.kind(job.task)
             limits, outputs = self._details(kind, job)
+            inputs = self._needs(kind, job)
         except (RunnerError, TypeError) as error:
             problem = Attempt(outcome="failed", type=type(error).__name__, message=str(error))
             return replace(base, problem=problem)
@@ -72,7 +73,7 @@ class Catalog:
             all_done=kind.all_done,
             finds=kind.asks,
             fingerprint=fingerprint(kind, job.params),
-            inputs=self._needs(kind, job),
+            inputs=inputs,
         )
 
     def proposal(self, job: JobFile, status: Status) -> Proposal:

@@ -21,7 +21,7 @@ from runner.core.ledger import output_hash
 from runner.core.model import Json
 from runner.fields import Hint, Input, Output
 from runner.outcome import CURRENT, Absent, Context, Last, RetryLater, Unchanged, previous
-from runner.scalars import Misfit, make_path, normalised
+from runner.scalars import Misfit, make_path, normalised, shown
 from runner.tasktype import FieldInfo, PathPlan, TaskType, check_free, own_annotations, task_type
 
 __all__ = [
@@ -297,8 +297,14 @@ def job_id(task: Task, root: Path | str) -> str:
 
 
 def paths_in(value: Json) -> list[str]:
-    """The paths in the JSON of an Input or Output field."""
-    return [value] if isinstance(value, str) else value or []
+    """The paths in the JSON of an Input or Output field. Raises TypeError for what cannot be one."""
+    if isinstance(value, str):
+        return [value]
+    if value is None:
+        return []
+    if isinstance(value, list) and all(isinstance(path, str) for path in value):
+        return value
+    raise TypeError(f"expected a path, or a list of paths, found {shown(value)}")
 
 
 def input_paths(task: Task, root: Path | str) -> list[tuple[FieldInfo, str]]:

@@ -122,3 +122,15 @@ def test_a_known_job_is_proposed_as_it_stands(catalog: Catalog) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- up to date, or due
+
+
+@pytest.mark.parametrize("output", [5, True, [1, 2], [None], [["a.txt"]]])
+def test_what_is_no_path_fails_its_job_and_no_other(catalog: Catalog, output: object) -> None:
+    job = codec.JobFile(id="Write-0123456789abcdef", task="tests.workers.tasks:Write", params={"output": output})
+    problem = catalog.stored(job, Status.PENDING, False).problem
+    assert problem is not None
+    assert "expected a path" in problem.message
+    reads = codec.JobFile(id="Act-0123456789abcdef", task="tests.workers.tasks:Act", params={"source": output})
+    problem = catalog.stored(reads, Status.PENDING, False).problem
+    assert problem is not None
+    assert "expected a path" in problem.message
