@@ -205,5 +205,5 @@ class Judge:
     def _size(self, path: str) -> int | None:
         try:
             return os.stat(path if path[:1] == "/" else f"{self._base}/{path}").st_size
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a record of another's making may hold a NUL
             return None

@@ -6,6 +6,7 @@ cannot touch what a later attempt writes. `sweep` removes what attempts left beh
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -37,8 +38,10 @@ def staging_path(final: str, id: str) -> str:
 def digest(path: str) -> Digest:
     """Size and SHA-256 of a regular file. Raises OSError."""
     hasher, size = sha256(), 0
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # to open a FIFO must not hang
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", path)
         while chunk := os.read(fd, 1 << 20):
             hasher.update(chunk)
             size += len(chunk)

@@ -55,7 +55,7 @@ def test_digest(tmp_path: Path) -> None:
     assert digest(str(tmp_path / "file")) == Digest(len(data), sha256(data).hexdigest())
     (tmp_path / "empty").touch()
     assert digest(str(tmp_path / "empty")) == Digest(0, sha256(b"").hexdigest())
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="regular file"):
         digest(str(tmp_path))
     with pytest.raises(FileNotFoundError):
         digest(str(tmp_path / "none"))
@@ -73,7 +73,9 @@ def test_same_compares_bytes_and_never_raises(tmp_path: Path) -> None:
     path.unlink()
     assert not same(str(path), known)
     os.mkfifo(path)
-    assert not same(str(path), digest(os.devnull)), "a FIFO has no bytes either, and to open it would hang"
+    assert not same(str(path), Digest(0, sha256(b"").hexdigest())), (
+        "a FIFO has no bytes either, and to open it would hang"
+    )
     assert not same(str(tmp_path), known)
 
 
@@ -132,3 +134,10 @@ def test_sweep_lists_a_folder_once_for_all_its_jobs(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "listdir", counted)
     assert sweep(Files(), {f"Fetch-{number:016x}": [f"{number}.txt"] for number in range(50)}, str(tmp_path)) == 50
     assert len(listed) == 1
+
+
+def test_only_a_regular_file_has_a_digest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match="regular"):
+            digest(str(path))
