@@ -79,7 +79,14 @@ class Paper:
         """One JSON document."""
         import msgspec
 
-        self.raw(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+        try:
+            data = msgspec.json.encode(document)
+        except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, as in text
+            import json
+
+            escapes = {code: f"\\\\u{code:04x}" for code in range(0xD800, 0xE000)}
+            data = json.dumps(msgspec.to_builtins(document), ensure_ascii=False).translate(escapes).encode()
+        self.raw(msgspec.json.format(data, indent=2).decode() + "\n")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns, the first to the left, the others to the right; below each other where they are too wide."""
