@@ -58,7 +58,8 @@ def put_together(
 
 
 def _in_quarantine(store: FolderStore) -> int:
-    return len(store.shelf.files.names(store.shelf.fds[Status.QUARANTINE]))
+    names = store.shelf.files.names(store.shelf.fds[Status.QUARANTINE])
+    return sum(not name.endswith(".reason.txt") for name in names)
 
 
 def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status]) -> Iterator[JobFile]:
@@ -83,8 +84,15 @@ def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mappin
 
 
 def _is_revivable(store: FolderStore, id: str) -> bool:
-    """Whether it was cancelled as superseded or gone, and so comes back when it is found again."""
-    return _last_attempt(store, id, Status.CANCELLED).get("outcome") in ("superseded", "gone")
+    """Whether it was cancelled as superseded or gone, and so comes back when it is found again.
+
+    So does one that cannot be read: whether a person did not want it, nobody knows any more.
+    """
+    try:
+        attempts = store.read(id, Status.CANCELLED).attempts
+    except (OSError, RunnerError):
+        return True
+    return bool(attempts) and attempts[-1].get("outcome") in ("superseded", "gone")
 
 
 def _is_of(store: FolderStore, job: JobFile) -> bool:

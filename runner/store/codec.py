@@ -116,10 +116,10 @@ class Brief(Struct, frozen=True, kw_only=True):
     id: str
     task: str
     params: Object
-    after: tuple[str, ...] = ()
+    after: tuple[Id, ...] = ()
     found_by: str | None = None
     submitted: bool = False
-    depth: int = 0
+    depth: Count = 0
     result: Record | None = None
 
 
@@ -162,6 +162,18 @@ def skim(data: bytes, name: str) -> Brief | None:
     except (ValueError, RecursionError):
         return None
     return job if job.id == name and job.schema == SCHEMA else None
+
+
+def salvaged(data: bytes, name: str) -> JobFile | None:
+    """What a damaged file still tells: its wish and its last success, if only the rest of it is at fault."""
+    job = skim(data, name)
+    if job is None:
+        return None
+    kept = {field: getattr(job, field) for field in Brief.__struct_fields__}
+    try:
+        return decode(encode(JobFile(**{**kept, "result": msgspec.to_builtins(job.result)})), name)
+    except BadJobFile:
+        return None
 
 
 def brief(job: JobFile) -> Brief:

@@ -25,7 +25,8 @@ def put_aside(shelf: Shelf, folder: str, name: str, reason: str) -> str:
     while files.exists(quarantine, free):
         number += 1
         free = f"{number}.{kept}"  # in front: it must not look like a job's own file
-    text = f"{folder}/{name}: {reason.rstrip()}\n".encode("utf-8", "backslashreplace")
+    where = f"{folder}/{name}: "
+    text = f"{where}{reason.removeprefix(where).rstrip()}\n".encode("utf-8", "backslashreplace")
     temporary = shelf.write_tmp("reason", text)
     files.rename(shelf.fds[TMP], temporary, quarantine, f"{free}.reason.txt")
     try:

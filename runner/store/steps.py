@@ -116,7 +116,13 @@ class Steps:
             self._steps[step] = (rename, (tmp, written, self._fds[target], name))
             return
         if command.change is not None or (command.record is not None and id in self._rewished):
-            self._rewrite(command)
+            try:
+                self._rewrite(command)
+            except BadJobFile as error:
+                if command.record is not None:
+                    raise
+                self._put_aside(id, source, error)  # nothing can be told of it any more: there is nothing to move
+                return
         elif command.record is not None:
             self._content[id] = command.record
             if command.record.startswith(self._shelf.token):
@@ -163,7 +169,13 @@ class Steps:
             job = self._job(proposal.id, status)
         except BadJobFile as error:
             # Damaged from outside (a power cut in process mode leaves empty files): the wish is known, its past is not.
-            self._steps.append((put_aside, (self._shelf, status, f"{proposal.id}.json", str(error))))
+            self._put_aside(proposal.id, status, error)
+            self._write(codec.new_file(proposal, command.after), status, self._rename)
+            return
+        except FileNotFoundError:
+            if not self._shelf.files.exists(self._fds[QUARANTINE], f"{proposal.id}.json"):
+                raise
+            # An earlier move of this run came upon a damaged file.
             self._write(codec.new_file(proposal, command.after), status, self._rename)
             return
         wished = codec.with_wish(job, proposal, command.after)
@@ -246,9 +258,23 @@ class Steps:
         """The job as the commands before this one will have left it."""
         known = self._content.get(id)
         if known is None:
-            lies = self._where.get(id, status)
-            return self._shelf.parse(self._shelf.load(id, lies), id, lies)
+            return self._read(id, self._where.get(id, status))
         return self._parse_tmp(known, id) if isinstance(known, str) else known
+
+    def _read(self, id: str, lies: Status) -> JobFile:
+        data = self._shelf.load(id, lies)
+        try:
+            return self._shelf.parse(data, id, lies)
+        except BadJobFile as error:
+            job = codec.salvaged(data, id)
+            if job is None:
+                raise
+            self._put_aside(id, lies, error)
+            self._write(job, lies, self._rename)
+            return job
+
+    def _put_aside(self, id: str, status: Status, error: BadJobFile) -> None:
+        self._steps.append((put_aside, (self._shelf, status, f"{id}.json", str(error))))
 
     def _parse_tmp(self, name: str, id: str) -> JobFile:
         return self._shelf.parse(self._shelf.load_name(TMP, name), id, f"{TMP}/{name} for {id}")

@@ -772,3 +772,36 @@ def test_an_error_of_a_bad_command_leaves_the_store_usable(store: FolderStore) -
     store.carry_out([claim(1)])
     assert store.scan() == {job_id(1): RUNNING}
     assert msgspec.json.decode(store.read_bytes(job_id(1), RUNNING))["id"] == job_id(1)
+
+
+# -------------------------------------------------------------------------------- what was damaged from outside
+
+
+def cancel(number: int, source: Status) -> Move:
+    change = Change(attempt=Attempt(outcome="cancelled", type="Cancelled", message="by a person"))
+    return Move(job_id(number), source, CANCELLED, Step.CANCEL, change=change)
+
+
+@pytest.mark.parametrize("source", [FAILED, DONE])
+def test_a_damaged_job_cannot_be_moved_and_is_put_aside(store: FolderStore, source: Status) -> None:
+    put(store, source, b"{", f"{job_id(1)}.json")
+    put(store, source, finished(codec.new_file(proposal(2), ())))
+    store.carry_out([cancel(1, source), cancel(2, source)])
+    assert store.scan() == {job_id(1): QUARANTINE, job_id(2): CANCELLED}
+    (reason,) = (name for name in names(store, "quarantine") if name.endswith(".txt"))
+    text = Path(store.path, QUARANTINE, reason).read_text()
+    assert text == f"{source}/{job_id(1)}.json: `$` Input data was truncated\n"
+    store.carry_out([rewish(1, CANCELLED)])  # it is named again in the same run
+    store.carry_out([Move(job_id(1), CANCELLED, PENDING, Step.RETRY, change=Change(reset_retries=True))])
+    assert contents(store)[job_id(1)] == (PENDING, codec.new_file(proposal(1), ()))
+
+
+def test_of_a_job_whose_history_alone_is_damaged_the_rest_is_kept(store: FolderStore) -> None:
+    whole = finished(codec.new_file(proposal(1), ()))
+    damaged = codec.encode(whole).replace(b'"outcome"', b'"outcomf"')
+    put(store, DONE, damaged, f"{job_id(1)}.json")
+    store.carry_out([Move(job_id(1), DONE, PENDING, Step.EXPIRE, change=Change(reset_retries=True))])
+    status, job = contents(store)[job_id(1)]
+    assert (status, job.params, job.attempts) == (PENDING, whole.params, [])
+    assert codec.record_of(job) == codec.record_of(whole)
+    assert Path(store.path, QUARANTINE, f"{job_id(1)}.json").read_bytes() == damaged
