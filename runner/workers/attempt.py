@@ -21,7 +21,7 @@ from runner.batch import ClassGone, propose
 from runner.core.events import Asked, Failed, Finished, Lacked
 from runner.core.ledger import output_hash
 from runner.core.model import Json, Proposal, Status
-from runner.errors import Refused, RunnerError
+from runner.errors import BadJobFile, Refused, RunnerError
 from runner.store import codec
 from runner.store.codec import Digest
 from runner.task import (
@@ -84,7 +84,14 @@ def perform(order: Order, bench: Bench) -> Reply:
     Raises Hindered where the machine is at fault, Exhausted where this process is, BadJobFile for an order that holds
     no valid job file. Nothing was attempted then, so far as the job's file will tell.
     """
-    return copy_context().run(_Attempt(order, bench).perform)
+    try:
+        attempt = _Attempt(order, bench)
+    except BadJobFile as error:
+        if not order.ask:
+            raise
+        # A done job, which was judged by less than the whole of its file: it is to run again, from what can be told.
+        return Reply(event=Asked(id=order.id, children=[], error=f"its file is damaged: {error}"))
+    return copy_context().run(attempt.perform)
 
 
 class _Attempt:
