@@ -192,7 +192,8 @@ class Examiner:
             do = f"{MEND} puts it back to pending/"
             yield Finding(code="no record", where=where, what=what, do=do, id=job.id, guarantee=5)
             return
-        if job.attempts and (last := job.attempts[-1]["outcome"]) != "done":
+        # Superseded: a runner died between writing that down and setting the job aside. It is as done as it was.
+        if job.attempts and (last := job.attempts[-1]["outcome"]) not in ("done", "superseded"):
             what = f"it is in done/, but its last attempt ended as {last!r}: it was moved by hand"
             do = f"{MEND} puts it back to pending/"
             yield Finding(code="not finished", where=where, what=what, do=do, id=job.id, guarantee=5)

@@ -536,3 +536,10 @@ def test_beside_a_runner_that_moves_all_the_time(
     assert suspects, "nothing ever looked wrong: this test could not have failed"
     record_property("struck", f"{suspects} second looks in {looks} checks")
     assert look(built).jobs == jobs
+
+
+def test_a_runner_that_died_as_it_set_a_done_job_aside(built: Built) -> None:
+    sound(built)
+    note = {**failed_attempt(), "outcome": "superseded"}
+    built.put("done", "data/new.html", attempts=[done_attempt(), note])
+    assert codes(look(built)) == []
