@@ -23,6 +23,7 @@ MODE = 0o644  # for files; a group that may write a job file could choose the pa
 FOLDER_MODE = 0o755
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: to open a FIFO must not hang
+_CHANGE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_TRACE = _READ | getattr(os, "O_NOATIME", 0)  # saves most of what a first read of many small files costs
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
@@ -73,7 +74,7 @@ class Files:
 
     def append(self, folder: int, name: str, data: bytes) -> None:
         """Add to the end of the file, which is made if need be. A crash may leave a part of it."""
-        descriptor = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, MODE, dir_fd=folder)
+        descriptor = os.open(name, _CHANGE | os.O_APPEND, MODE, dir_fd=folder)
         try:
             os.write(descriptor, data)
         finally:
@@ -81,7 +82,7 @@ class Files:
 
     def overwrite(self, folder: int, name: str, data: bytes) -> None:
         """Replace the first bytes in place: for a few bytes that are always written and read whole."""
-        descriptor = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, MODE, dir_fd=folder)
+        descriptor = os.open(name, _CHANGE, MODE, dir_fd=folder)
         try:
             os.write(descriptor, data)
         finally:
@@ -115,11 +116,11 @@ class Files:
         os.rmdir(name, dir_fd=folder)
 
     def read(self, folder: int, name: str, cap: int) -> bytes:
-        """The whole file. BadJobFile if it is no regular file, not this user's, or larger than `cap` bytes."""
+        """The whole file. BadJobFile if it is no regular file, not this user's to read, or larger than `cap` bytes."""
         try:
-            descriptor = os.open(name, _NO_TRACE, dir_fd=folder)
-        except PermissionError:  # a file of somebody else's may be read, but not without a trace
-            descriptor = os.open(name, _READ, dir_fd=folder)
+            descriptor = self._open(folder, name)
+        except PermissionError:
+            raise BadJobFile("may not be read by this user") from None
         except OSError as error:
             if error.errno in _NOT_REGULAR:
                 raise BadJobFile(_NOT_REGULAR[error.errno]) from None
@@ -133,6 +134,13 @@ class Files:
             return data
         finally:
             os.close(descriptor)
+
+    @staticmethod
+    def _open(folder: int, name: str) -> int:
+        try:
+            return os.open(name, _NO_TRACE, dir_fd=folder)
+        except PermissionError:  # a file of somebody else's may be read, but not without a trace
+            return os.open(name, _READ, dir_fd=folder)
 
     def names(self, folder: int) -> list[str]:
         """All names in the folder, in no order."""

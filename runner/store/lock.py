@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from runner.core.model import Json
-from runner.errors import BadJobFile, Busy
+from runner.errors import BadJobFile, Busy, StateError
 from runner.store.files import MODE, process_start
 from runner.store.shelf import LOCKS, TMP, Shelf
 
@@ -54,9 +54,14 @@ def hold_lock(shelf: Shelf, info: Mapping[str, Json]) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise Busy(_who(shelf)) from None
+    except OSError as error:
+        raise _unusable(shelf, _LOCK, error) from None
     try:
         shelf.took_lock()
-        announce(shelf, info)
+        try:
+            announce(shelf, info)
+        except IsADirectoryError as error:
+            raise _unusable(shelf, _HOLDER, error) from None
         yield
     finally:
         lock.release()
@@ -81,8 +86,12 @@ def holder(shelf: Shelf) -> Holder | None:
     """Who holds the lock, or held it last (see `Holder.alive`). None: nobody yet, or it cannot be read."""
     try:
         return msgspec.json.decode(shelf.load_name(LOCKS, _HOLDER), type=Holder)
-    except (OSError, ValueError, BadJobFile):
+    except (OSError, ValueError, RecursionError, BadJobFile):
         return None
+
+
+def _unusable(shelf: Shelf, name: str, error: OSError) -> StateError:
+    return StateError(f"{shelf.path}/{LOCKS}/{name} is no file of the runner's ({error.strerror}): move it away")
 
 
 def _who(shelf: Shelf) -> str:

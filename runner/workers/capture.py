@@ -20,7 +20,7 @@ from typing import TextIO
 MAX_BYTES = 10_000_000
 """What one attempt may write to its job's log; the rest is counted, not kept."""
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hang
 
 
 class Log:

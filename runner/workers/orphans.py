@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import time
 
 from filelock import FileLock, Timeout
@@ -43,6 +44,8 @@ def clear_orphans(locks: str) -> int:
         if not (pid.isdecimal() and int(pid) > 1):
             continue
         path = os.path.join(locks, name)
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # none of ours; to open a FIFO would wait for ever
+            continue
         free = _free(path, deadline)
         _kill(int(pid), start, _session(path))  # or what its tasks had started, if anything
         if not free:

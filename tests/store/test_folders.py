@@ -805,3 +805,24 @@ def test_of_a_job_whose_history_alone_is_damaged_the_rest_is_kept(store: FolderS
     assert (status, job.params, job.attempts) == (PENDING, whole.params, [])
     assert codec.record_of(job) == codec.record_of(whole)
     assert Path(store.path, QUARANTINE, f"{job_id(1)}.json").read_bytes() == damaged
+
+
+def test_where_a_fifo_lies_nothing_waits(store: FolderStore) -> None:
+    os.mkfifo(Path(store.path, "locks", "generation"))
+    os.mkfifo(Path(store.path, "runs", "x.jsonl"))
+    with pytest.raises(OSError, match="generation"):
+        store.shelf.begin_backward()
+    with pytest.raises(OSError, match=r"x\.jsonl"):
+        store.shelf.files.append(store.shelf.fds["runs"], "x.jsonl", b"line")
+
+
+@pytest.mark.parametrize("name", ["runner.lock", "runner.json"])
+def test_a_lock_that_is_none_is_named(store: FolderStore, name: str) -> None:
+    Path(store.path, "locks", name).mkdir()
+    with pytest.raises(StateError, match=f"{name} is no file of the runner's"), store.lock():
+        pass
+
+
+def test_a_holder_that_cannot_be_read_is_none(store: FolderStore) -> None:
+    Path(store.path, "locks", "runner.json").write_bytes(b"[" * 100_000)
+    assert store.holder() is None

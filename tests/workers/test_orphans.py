@@ -209,3 +209,18 @@ def test_a_process_that_got_a_dead_worker_s_number_is_left_alone(yard: Yard, sta
     assert clear_orphans(str(yard.state / "locks")) == 0
     time.sleep(0.05)
     assert other.poll() is None
+
+
+def test_what_is_no_lock_file_of_ours_is_left_alone(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    os.mkfifo(locks / "worker-99999991-1.lock")
+    (locks / "worker-99999992-1.lock").mkdir()
+    (locks / "worker-99999993-1.lock").symlink_to(victim)
+    (locks / "worker-x-1.lock").touch()
+    (locks / "worker-99999994-1.lock").write_text("no number")
+    assert clear_orphans(str(locks)) == 0
+    assert victim.read_text() == "precious"
+    assert sorted(os.listdir(locks)) == [f"worker-{n}-1.lock" for n in ("99999991", "99999992", "99999993", "x")]
