@@ -42,6 +42,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     job: JobFile | None = None
     command: Object = {}
     reason: str = ""
+    mark: tuple[int, int, int] = (0, 0, 0)  # what tells this file from a later one of its name
 
 
 class Inbox:
@@ -75,8 +76,8 @@ class Inbox:
     def _look(self, name: str, status: os.stat_result, now: float) -> Entry | None:
         try:
             if name.endswith(_COMMAND):
-                return Entry(name=name, kind="command", command=self._command(name))
-            return Entry(name=name, kind="job", job=self._job(name))
+                return Entry(name=name, kind="command", command=self._command(name), mark=_mark(status))
+            return Entry(name=name, kind="job", job=self._job(name), mark=_mark(status))
         except (BadJobFile, PermissionError) as error:
             mark = (status.st_size, status.st_mtime_ns)
             seen = self._first_seen.get(name)
@@ -121,9 +122,11 @@ class Inbox:
         return codec.with_attempt(wished, None, reset_retries=True)
 
     def remove(self, entry: Entry) -> None:
-        """Unlink the file: what it asked for has been done."""
+        """Unlink the file: what it asked for has been done. One that has come in its place meanwhile stays."""
+        files, inbox = self._shelf.files, self._shelf.fds[INBOX]
         with suppress(FileNotFoundError):  # a retry: the job went back to its folder by a rename
-            self._shelf.files.unlink(self._shelf.fds[INBOX], entry.name)
+            if _mark(files.stat(inbox, entry.name)) == entry.mark:
+                files.unlink(inbox, entry.name)
 
 
 # ------------------------------------------------------------------------------------- for everybody, lock or no lock
@@ -172,6 +175,10 @@ def retry(state: State, id: str) -> Status | None:
             files.sync_folder(fds[status])
             return status
     return None
+
+
+def _mark(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _as_bytes(record: JobFile | bytes | Mapping[str, Json]) -> bytes:

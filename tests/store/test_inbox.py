@@ -279,3 +279,22 @@ def test_a_retry_beside_a_live_runner(store: FolderStore) -> None:
     reader.remove(entry)
     assert store.scan() == {job_id(1): Status.PENDING}
     assert reader.scan(time.time()) == []
+
+
+def test_a_file_that_came_in_the_place_of_one_that_was_read_stays(store: FolderStore) -> None:
+    box, path = Inbox(store), Path(store.path, "inbox", "x.json")
+
+    def handed_in(text: str) -> Entry:
+        new = path.with_name(".new")
+        new.write_text(json.dumps({"task": "jobs.x:Job", "params": {"text": text}}))
+        new.rename(path)
+        (entry,) = box.scan(time.time())
+        assert entry.job is not None
+        assert entry.job.params == {"text": text}
+        return entry
+
+    first, second = handed_in("one"), handed_in("two")
+    box.remove(first)
+    assert path.exists()
+    box.remove(second)
+    assert not path.exists()
