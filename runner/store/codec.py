@@ -29,6 +29,7 @@ KEPT_ATTEMPTS = 20
 
 ID_PATTERN = r"^\w+-[0-9a-f]{16}\Z"
 _ID = re.compile(ID_PATTERN)
+_FIRST, _LAST = -62135596800.0, 253402300799.0  # of the years 1 and 9999
 _STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z"
 _TOO_DEEP = b"\n" + b"  " * (MAX_DEPTH + 1)
 
@@ -197,6 +198,7 @@ def decode_handed_in(data: bytes) -> JobFile:
         found = document(data)
         if "id" in found:
             raise
+    check_schema(found)
     stand_in = "x-0123456789abcdef"
     job = _from_document({"id": stand_in, **found})
     return msgspec.structs.replace(_checked(job), id="")
@@ -406,8 +408,8 @@ def with_attempt(
 
 
 def stamp(epoch: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC: "2026-11-22T02:00:00.123456Z"."""
-    micros = round(epoch * 1e6)
+    """Seconds since the epoch as ISO 8601 in UTC: "2026-11-22T02:00:00.123456Z". Kept within the calendar."""
+    micros = round(min(max(epoch, _FIRST), _LAST) * 1e6)
     return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06}Z"
 
 
@@ -419,6 +421,6 @@ def _second(epoch: int) -> str:
 def parse_stamp(text: str) -> float:
     """Seconds since the epoch. Raises BadJobFile."""
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return datetime.fromisoformat(text.upper()).timestamp()  # RFC 3339 has a z as well
     except ValueError:
         raise BadJobFile(f"{text!r} is no time such as 2026-11-22T02:00:00.123456Z") from None

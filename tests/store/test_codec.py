@@ -283,3 +283,20 @@ def test_ids_follow_class_names(id: str) -> None:
 @pytest.mark.parametrize("id", ["", "a/b-0123456789abcdef", "A-0123456789abcde", "A-0123456789abcdef\n", "ü" * 99 + ID])
 def test_what_is_no_id(id: str) -> None:
     assert not codec.is_id(id)
+
+
+@pytest.mark.parametrize("schema", [b"0", b"-1", b'"1"', b"99"])
+def test_what_is_handed_in_has_a_schema_that_is_known_or_none(schema: bytes) -> None:
+    with pytest.raises(BadJobFile, match="schema"):
+        codec.decode_handed_in(b'{"schema": %s, "task": "t", "params": {}}' % schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("0001-01-01T00:00:00+23:59", "0001"), ("9999-12-31T23:59:59-23:59", "9999")]
+)
+def test_a_time_out_of_the_calendar_is_cut_to_it(text: str, kept: str) -> None:
+    assert codec.stamp(codec.parse_stamp(text)).startswith(kept)
+
+
+def test_a_time_may_end_in_a_small_z() -> None:
+    assert codec.parse_stamp("2026-11-22t02:00:00z") == codec.parse_stamp("2026-11-22T02:00:00Z")
