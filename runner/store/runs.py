@@ -22,7 +22,7 @@ from runner.store.codec import SCHEMA, Object, Stamp
 from runner.store.folders import FolderStore
 from runner.store.shelf import MAX_JOB_BYTES, RUNS, TMP
 
-_ID = re.compile(r"\d{8}T\d{6}Z")
+_ID = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _FLUSH_BYTES = 64 << 10
 _log = logging.getLogger("runner.store")
@@ -54,7 +54,10 @@ def new_run_id(existing: Iterable[str], now: float) -> str:
     start = datetime.fromtimestamp(int(now), UTC)
     last = max((id for id in existing if _ID.fullmatch(id)), default="")
     if last and start.strftime(_FORMAT) <= last:  # two runs within a second, or the clock was put back
-        start = datetime.strptime(last, _FORMAT) + timedelta(seconds=1)
+        try:
+            start = datetime.strptime(last, _FORMAT) + timedelta(seconds=1)
+        except (ValueError, OverflowError):
+            raise StateError(f"{RUNS}/{last}.json: nothing can be later than that: move it away") from None
     return start.strftime(_FORMAT)
 
 
@@ -130,7 +133,7 @@ class Runs:
 
     def head(self, id: str) -> RunHead:
         """As much of a record as tells whether it matters. Raises as `read` does."""
-        with suppress(ValueError, BadJobFile):
+        with suppress(ValueError, RecursionError, BadJobFile):
             head = _head(self._shelf.load_name(RUNS, f"{id}.json"))
             if head.schema == SCHEMA and head.id == id:
                 return head
@@ -200,6 +203,9 @@ def _decode(data: bytes, id: str) -> RunFile:
         raise BadJobFile(str(error)) from None
     if run.id != id:
         raise BadJobFile(f"`$.id` is {run.id!r}, but the file is named {id!r}")
+    for moment in (run.start, run.admitted, run.ended):
+        if moment is not None:
+            codec.parse_stamp(moment)
     extra = {key: value for key, value in found.items() if key not in _FIELDS}
     return msgspec.structs.replace(run, extra=extra) if extra else run
 
@@ -248,7 +254,7 @@ def read_journal(store: FolderStore, run: str) -> Iterator[Object]:
     for line in data.splitlines():
         try:
             entry = msgspec.json.decode(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             yield entry

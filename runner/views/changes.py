@@ -104,7 +104,7 @@ def _read(store: FolderStore, id: str, status: Status) -> _Job:
     try:
         found = load_job(store, id, status)
         return _decode(found[0] if found is not None else b"{}")
-    except (OSError, BadJobFile, msgspec.MsgspecError):  # `check` tells of it
+    except (OSError, BadJobFile, ValueError, RecursionError):  # `check` tells of it
         return _Job()
 
 

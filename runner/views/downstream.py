@@ -51,5 +51,5 @@ def _edges(store: FolderStore, id: str, status: Status) -> _Edges:
     try:
         found = load_job(store, id, status)
         return _decode(found[0] if found is not None else b"{}")
-    except (OSError, BadJobFile, msgspec.MsgspecError):  # gone on meanwhile, or damaged
+    except (OSError, BadJobFile, ValueError, RecursionError):  # gone on meanwhile, or damaged
         return _Edges()

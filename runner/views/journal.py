@@ -80,7 +80,7 @@ def rate(store: FolderStore, run: str, now: float) -> float | None:
             entry = _line.decode(line)
             if entry.at != stamp:  # a turn of the runner gives all its lines one
                 stamp, at = entry.at, codec.parse_stamp(entry.at)
-        except (ValueError, BadJobFile):
+        except (ValueError, RecursionError, BadJobFile):
             continue  # half a line: the tail begins anywhere, and a killed runner leaves one
         since = max(at, now - _WINDOW)
         if at < since:
@@ -111,7 +111,7 @@ def _matches(chunk: bytes, needle: bytes, run: str) -> Iterator[Entry]:
     while at >= 0:
         begin, end = chunk.rfind(b"\n", 0, at) + 1, chunk.find(b"\n", at)
         end = len(chunk) if end < 0 else end
-        with suppress(ValueError):  # half a line
+        with suppress(ValueError, RecursionError):  # half a line, or no line of ours
             yield msgspec.structs.replace(_entry.decode(chunk[begin:end]), run=run)
         at = chunk.find(needle, end)
 

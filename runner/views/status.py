@@ -155,7 +155,7 @@ def _head(store: FolderStore, id: str) -> _Head:
         codec.parse_stamp(head.start)
         if head.schema == SCHEMA and head.id == id:
             return head
-    except (ValueError, BadJobFile):
+    except (ValueError, RecursionError, BadJobFile):
         pass
     run = Runs(store).read(id)  # strictly, for what is wrong with it
     arguments = run.arguments

@@ -163,3 +163,21 @@ def test_a_journal_that_cannot_be_written_warns_once(tmp_path: Path, caplog: pyt
                 journal.flush()
     assert len(caplog.records) == 1
     assert "No space" in caplog.text
+
+
+def test_a_record_nested_too_deep_and_one_of_no_time_are_named(store: FolderStore) -> None:
+    runs, path = Runs(store), Path(store.path, "runs", "20261122T020000Z.json")
+    times = '{"id": "20261122T020000Z", "start": "2026-99-99T00:00:00Z"}'
+    for text, said in (("[" * 100_000, "nested"), (times, "no time")):
+        path.write_text(text)
+        for look in (runs.unfinished, lambda: runs.read("20261122T020000Z")):
+            with pytest.raises(StateError, match=said):
+                look()
+    path.with_suffix(".jsonl").write_text("[" * 100_000 + '\n{"id": "x"}\n')
+    assert list(read_journal(store, "20261122T020000Z")) == [{"id": "x"}]
+
+
+@pytest.mark.parametrize("id", ["99991231T235959Z", "20269999T000000Z"])
+def test_a_run_after_which_there_can_be_none(id: str) -> None:
+    with pytest.raises(StateError, match=f"{id}.json: nothing can be later"):
+        new_run_id([id], 0.0)
