@@ -14,7 +14,7 @@ from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
 from runner.store.memory import MemoryStore
-from runner.views.reading import read_job
+from runner.views.reading import load_job
 
 
 class Paper(MemoryStore):
@@ -35,11 +35,9 @@ class Paper(MemoryStore):
             match command:
                 case Rewish(proposal, after, status) if status is not Status.QUARANTINE:
                     self._wished(proposal, after, status)
-                case Move(id, source):
-                    self._take(id, source)
                 case Bind(id, status):
                     self._take(id, status)
-                case Distrust(id, status):
+                case Move(id, status) | Distrust(id, status):
                     try:
                         self._take(id, status)
                     except BadJobFile:  # as FolderStore has it
@@ -69,10 +67,17 @@ class Paper(MemoryStore):
         known = self.folders[status].get(id)
         if known is not None:
             return known
-        found = read_job(self._disk, id, status)  # beside a live runner it may be elsewhere by now
+        found = load_job(self._disk, id, status)  # beside a live runner it may be elsewhere by now
         if found is None:
             raise FileNotFoundError(f"{status}/{id}.json")
-        return found[0]
+        data, status = found
+        try:
+            return self._disk.shelf.parse(data, id, status)
+        except BadJobFile:
+            job = codec.salvaged(data, id)
+            if job is None:
+                raise
+            return job
 
     def find(self, id: str) -> Status | None:
         for status, jobs in self.folders.items():
