@@ -96,8 +96,8 @@ class Session:
 
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
-        found = rebuild(self._store, self._catalog)
         id = new_run_id(self._runs.ids(), time.time())
+        found = rebuild(self._store, self._catalog)
         record = RunFile(
             id=id,
             start=codec.stamp(time.time()),
