@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.processes import wait_until
 from tests.acceptance.project import QUICK, STATUSES, Outcome, Project
 from tests.acceptance.samples import says
-from tests.faults.hostile import RUN, TASKS, Case, id_of, job, look, text
+from tests.faults.hostile import RUN, TASKS, Case, attempt, id_of, job, look, text
 from tests.faults.hostile_cases import CASES
 
 FLOW = ("run", "jobs.land:flow", *QUICK)
@@ -236,9 +238,11 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def copy(clean: Project, tmp_path: Path) -> Project:
+def copy(clean: Project, tmp_path: Path) -> Iterator[Project]:
     shutil.copytree(clean.root.parent, tmp_path / "copy")
-    return Project(tmp_path / "copy" / "project")
+    project = Project(tmp_path / "copy" / "project")
+    yield project
+    project.close()
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
@@ -257,3 +261,111 @@ def test_a_state_that_cannot_be_used(copy: Project, name: str, struck: Counter[s
         assert copy.snapshot() == before
     if not asks:
         assert not (copy.root / "data" / "waits.txt").exists()
+
+
+# ------------------------------------------------------------------------------------------------ one after the other
+
+
+def test_unknown_fields_survive_a_job_s_whole_life(copy: Project, struck: Counter[str]) -> None:
+    """Handed in, failed, retried, done, invalidated and done again, superseded, found again: they are kept."""
+    owner = {"name": "me", "since": [2026, None]}
+    path, gate = "data/life.txt", copy.root / "data" / "gate.txt"
+    known = job(path, "Copy", params={"input_filepath": "data/gate.txt", "output_filepath": path}, owner=owner)
+    later = {**attempt(), "machine": "m1"}
+    (copy.state / "inbox" / "life.json").write_bytes(text({**known, "attempts": [later]}))
+    seen: list[str] = []
+
+    def lives(status: str, *words: str, code: int = 0) -> None:
+        assert copy.runner(*words).code == code, words
+        (found,) = copy.jobs(status, "Copy-")
+        assert found["owner"] == owner
+        assert found["attempts"][0] == later, "and those further in"
+        seen.append(status)
+        struck[status] += 1
+
+    lives("failed", "resume", *QUICK, code=1)
+    gate.write_text("open")
+    assert copy.runner("retry", known["id"]).code == 0
+    lives("done", "resume", *QUICK)
+    assert copy.runner("invalidate", known["id"]).code == 0
+    lives("done", "run", "jobs.land:Copy", "input_filepath=data/gate.txt", f"output_filepath={path}", *QUICK)
+    lives("cancelled", "run", "jobs.land:Loud", f"output_filepath={path}", *QUICK)
+    lives("done", "run", "jobs.land:Copy", "input_filepath=data/gate.txt", f"output_filepath={path}", *QUICK)
+    assert seen == ["failed", "done", "done", "cancelled", "done"]
+
+
+def test_a_damaged_failed_job_that_a_person_cancels(copy: Project, struck: Counter[str]) -> None:
+    """It cannot be cancelled, and is set aside; no run stumbles over it, before or after."""
+    damaged = copy.state / "failed" / f"{id_of('data/failed.txt')}.json"
+    damaged.write_bytes(b'{"schema": 1, "id": "Goo')
+    struck["cancel"] += 1
+    assert copy.runner("cancel", damaged.stem, "--wait").code == 0
+    assert not damaged.exists()
+    kept = copy.state / "quarantine" / damaged.name
+    assert kept.read_bytes() == b'{"schema": 1, "id": "Goo'
+    says(kept.with_name(f"{kept.name}.reason.txt").read_text(), "failed/", "truncated")
+    assert copy.runner("resume", *QUICK).code == 0
+    assert copy.runner("check").code == 0
+
+
+def test_a_retry_time_that_never_comes(copy: Project, struck: Counter[str]) -> None:
+    """The job waits, and the others do not; the runner can be stopped, and `retry` lets the job go."""
+    waiting = job("data/9999.txt", not_before="9999-12-31T23:59:59.999999Z")
+    (copy.state / "pending" / f"{waiting['id']}.json").write_bytes(text(waiting))
+    runner = copy.start("resume", *QUICK)
+    wait_until("the others are done", lambda: (copy.root / "data" / "waits.txt").exists(), 60)
+    assert copy.runner("stop").code == 0
+    assert runner.wait(timeout=60) == 3, copy.said()
+    assert copy.ids("pending") == {waiting["id"]}
+    struck["9999"] += 1
+    assert copy.runner("retry", waiting["id"]).code == 0
+    assert copy.runner("resume", *QUICK).code in (0, 1)  # 1: of what the stopped run has set aside
+    assert waiting["id"] in copy.ids("done")
+
+
+@pytest.mark.root
+def test_a_file_that_may_not_be_read(copy: Project, struck: Counter[str]) -> None:
+    """Set aside like any other that is no valid job. (Root may read anything, unless it is told not to.)"""
+    closed = [copy.state / folder / f"{id_of(folder)}.json" for folder in ("pending", "blocked", "inbox")]
+    for path in closed:
+        path.write_bytes(text(job(path.parent.name)))
+        path.chmod(0)
+        os.utime(path, (1e9, 1e9))
+        struck[path.parent.name] += 1
+    runner = copy.start(*FLOW, before=("setpriv", "--bounding-set", "-dac_override,-dac_read_search"))
+    assert runner.wait(timeout=60) == 1, copy.said()
+    for path in closed:
+        assert not path.exists()
+        says((copy.state / "quarantine" / f"{path.name}.reason.txt").read_text(), "may not be read by this user")
+    assert (copy.root / "data" / "waits.txt").exists()
+    assert copy.runner(*FLOW).code == 0
+
+
+def test_what_an_absent_job_had_is_kept_wherever_it_was(copy: Project, struck: Counter[str]) -> None:
+    """Outputs outside the project are the task's own to name: what became absent lies in trash/, and nowhere else."""
+    (copy.state / "inbox" / "gone.json").write_bytes(text(job("../outside/victim.txt", "Gone", id=None)))
+    (copy.state / "inbox" / "new.json").write_bytes(text(job("../outside/new.txt", id=None)))
+    outcome = copy.runner("run", *QUICK)
+    struck["outside"] += 2
+    assert outcome.code in (0, 1), outcome.err
+    (trashed,) = (path for path in (copy.state / "trash").rglob("*") if path.is_file())
+    assert trashed.read_bytes() == b"precious"
+    assert {path.name for path in (copy.root.parent / "outside").iterdir()} == {"new.txt"}
+    assert not list(copy.root.parent.glob("*.txt"))
+
+
+def test_a_file_that_is_still_being_copied(copy: Project, struck: Counter[str]) -> None:
+    """People use `cp`: what does not parse, and grows, is waited for; at the end of a run, too."""
+    whole = text(job("data/copied.txt", id=None))
+    path = copy.state / "inbox" / "copied.json"
+    path.write_bytes(whole[:1])
+    runner = copy.start(*FLOW)
+    with path.open("ab") as file:
+        for number in range(1, len(whole)):
+            file.write(whole[number : number + 1])
+            file.flush()
+            struck["piece"] += runner.poll() is None
+            time.sleep(0.025)  # more than the grace for all of it, and much less for each
+    assert runner.wait(timeout=60) == 1, copy.said()  # of the damaged job beside it
+    assert (copy.root / "data" / "copied.txt").exists()
+    assert copy.ids("quarantine") == {id_of("data/cut.txt")}
