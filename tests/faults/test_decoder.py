@@ -180,8 +180,10 @@ def test_run_records_journals_and_commands(seed: int, struck: Counter[str], stor
     record: dict[str, Any] = {"schema": 1, "id": RUN, "start": "2026-01-01T02:00:00Z", "options": {}, "roots": [ID]}
 
     def check(data: bytes) -> str:
-        with suppress(ValueError, RecursionError, TypeError):
-            data = text(record | {k: v for k, v in json.loads(data).items() if k != "id"})
+        with suppress(ValueError, RecursionError):
+            found = json.loads(data)
+            if isinstance(found, dict):
+                data = text(record | {key: value for key, value in found.items() if key != "id"})
         (state / "runs" / f"{RUN}.json").write_bytes(data)
         (state / "runs" / f"{RUN}.jsonl").write_bytes(b'{"id":"' + ID.encode() + b'"}\n' + data.replace(b"\n", b" "))
         (state / "inbox" / "x.do.json").write_bytes(data)
@@ -193,12 +195,12 @@ def test_run_records_journals_and_commands(seed: int, struck: Counter[str], stor
         with suppress(StateError):
             runs.head(RUN)
         try:
-            found = runs.read(RUN)
+            run = runs.read(RUN)
         except StateError:
             return "refused"
-        runs.write(found)
-        assert runs.read(RUN) == found
-        assert runs.unfinished() in ([], [found])
+        runs.write(run)
+        assert runs.read(RUN) == run
+        assert runs.unfinished() in ([], [run])
         return "taken"
 
     fuzzed(seed, struck, hostile, check)
