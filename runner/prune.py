@@ -207,18 +207,20 @@ class Prune:
     # ------------------------------------------------------------------------------------------------------- deleting
 
     def _delete(self, tally: Tally, folder: str, name: str, size: int | None = None) -> bool:
-        """False: it is not there. `size`: what it had, if it is known."""
+        """False: it is not there, or a folder, which is none of the runner's. `size`: what it had, if it is known."""
         return self._unlink(tally, self._fds[folder], name, size)
 
     def _unlink(self, tally: Tally, folder: int, name: str, size: int | None = None) -> bool:
         try:
-            now = self._files.stat(folder, name).st_size
+            found = self._files.stat(folder, name)
+            if stat.S_ISDIR(found.st_mode):
+                return False
             if not self._dry_run:
                 self._files.unlink(folder, name)
         except FileNotFoundError:
             return False
         tally.count += 1
-        tally.bytes += now if size is None else size
+        tally.bytes += found.st_size if size is None else size
         return True
 
     def _clear(self, tally: Tally, parent: int, name: str) -> None:

@@ -245,10 +245,12 @@ def test_logs_by_their_age(built: Built) -> None:
     aged(logs / f"{other}.log", BEFORE + 1)
     (logs / "notes.log").write_text("mine")
     aged(logs / "notes.log")
+    (logs / f"{id_of('folder')}.log").mkdir()
+    aged(logs / f"{id_of('folder')}.log")
     ended(built, id, other)
     pruned = prune(built)
     assert (pruned.logs.count, pruned.logs.bytes) == (1, 5)
-    assert sorted(os.listdir(logs)) == sorted(["notes.log", f"{other}.log"])
+    assert sorted(os.listdir(logs)) == sorted(["notes.log", f"{other}.log", f"{id_of('folder')}.log"])
 
 
 def test_trash_by_its_run(built: Built) -> None:
