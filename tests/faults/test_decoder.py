@@ -159,6 +159,7 @@ def test_what_is_handed_in_is_a_job_or_refused(seed: int, struck: Counter[str]) 
             found = codec.decode_handed_in(data)
         except BadJobFile:
             return "refused"
+        assert found.schema == 1
         assert found.id == "" or codec.is_id(found.id)
         whole = codec.decode_handed_in(codec.encode(found)) if found.id else found
         assert whole == found
