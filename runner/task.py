@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 
-from runner.core.ledger import output_hash
+from runner.core.ledger import nature_hash, output_hash
 from runner.core.model import Json
 from runner.fields import Hint, Input, Output
 from runner.outcome import CURRENT, Absent, Context, Last, RetryLater, Unchanged, previous
@@ -278,12 +278,7 @@ def identify(type_: TaskType, params: Mapping[str, Json]) -> str:
     for field in type_.outputs:
         for path in paths_in(params.get(field.name)):
             return f"{type_.cls.__name__}-{output_hash(path)}"
-    return f"{type_.cls.__name__}-{short_hash(_nature(type_, params))}"
-
-
-def _nature(type_: TaskType, params: Mapping[str, Json]) -> bytes:
-    """What a job is known by that makes no file."""
-    return _canonical([type_.name, without_hints(type_, params) if type_.hints else params])
+    return f"{type_.cls.__name__}-{nature_hash(type_.name, without_hints(type_, params) if type_.hints else params)}"
 
 
 def job_id(task: Task, root: Path | str) -> str:

@@ -12,8 +12,11 @@ from enum import IntEnum
 from hashlib import sha256
 from itertools import chain
 
-from runner.core.model import CANCELLED, HOPELESS, QUARANTINE, Limit, Proposal, Status, Stored
+import msgspec
 
+from runner.core.model import CANCELLED, HOPELESS, QUARANTINE, Json, Limit, Proposal, Status, Stored
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
 NO_LIMITS: Mapping[str, Limit] = {}
 
 
@@ -262,3 +265,8 @@ class Ledger:
 def output_hash(path: str) -> str:
     """The 16 hex digits in the id of the job whose first Output is `path`."""
     return sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def nature_hash(task: str, params: Mapping[str, Json]) -> str:
+    """The 16 hex digits in the id of a job that makes no file. `params`: Hints left out."""
+    return sha256(_canonical([task, params])).hexdigest()[:16]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -44,6 +45,11 @@ class RunFile(Struct, kw_only=True, frozen=True):
     changes: dict[str, dict[str, int]] = {}  # class name -> what became of its jobs -> how many; when it has ended
     gone: list[str] = []  # the jobs that somebody named last time, and nobody did in this run
     extra: Object | UnsetType = field(default=UNSET, name="")  # unknown top-level keys, kept
+
+    @property
+    def of(self) -> tuple[str | None, Object]:
+        """What the run was asked for."""
+        return self.target, self.arguments
 
 
 _FIELDS = tuple(name for name in RunFile.__struct_fields__ if name != "extra")
@@ -171,10 +177,11 @@ class RunHead(Struct, frozen=True, kw_only=True):
         return self.target, self.arguments
 
 
+AnyRun = TypeVar("AnyRun", RunFile, RunHead)
 _head = msgspec.json.Decoder(RunHead).decode
 
 
-def that_name(heads: Iterable[RunHead]) -> Iterator[RunHead]:
+def that_name(heads: Iterable[AnyRun]) -> Iterator[AnyRun]:
     """The runs whose roots are named: the newest that was admitted of each target, and every one without a target.
 
     `heads`: newest first.

@@ -12,7 +12,6 @@ one its finder gave. Must not change anything; waits a second at the most, and o
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -20,25 +19,25 @@ from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.ledger import output_hash
 from runner.core.model import FLOW_ORDER, UNFINISHED, Status
 from runner.errors import BadJobFile, NewerSchema, StateError
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
-from runner.store.files import process_start
 from runner.store.folders import FolderStore
-from runner.store.runs import RunFile, Runs
-from runner.store.shelf import LOCKS, RUNS
+from runner.store.runs import RunFile, Runs, that_name
+from runner.store.shelf import INBOX, LOCKS, RUNS
 from runner.views.examine import MEND, Examiner, Finding, invalid_name
-from runner.views.reading import quarantined, read_job, reason
+from runner.views.leftovers import left_behind
+from runner.views.reading import names, quarantined, read_job, reason
 from runner.views.status import live_runner
 
 PAUSES = (0.0, 0.05, 0.2, 0.7)
 """Seconds before each new look at what seems wrong beside a live runner; without one, a single look at once."""
 
 _MAX_CYCLES = 20
-_WORKER, _LOCK = "worker-", ".lock"
 _CANCELLED = (Status.CANCELLED, Status.QUARANTINE)
 _T = TypeVar("_T")
 _Pair: TypeAlias = tuple[str | None, str, str]  # an output path (None: the first of both), and two owners of it
@@ -97,7 +96,14 @@ class Check:
         known = listed | self._store.scan()
         del listed
         jobs = [(id, status) for id, status in known.items() if status is not Status.QUARANTINE]
-        self._examiner = Examiner(self._store, known, verify=self._verify, modules=self._allowed(runs))
+        self._goes_on = any(run.ended is None for run in runs)
+        self._examiner = Examiner(
+            self._store,
+            known,
+            verify=self._verify,
+            modules=self._allowed(runs),
+            may_come=self._goes_on or bool(names(self._store, INBOX)),
+        )
         suspects = dict.fromkeys(twice, True)  # whether the job may be in a fault, and not only in a warning
         for id, status in jobs:
             if id not in twice and (wrong := self._examiner.job(id, status)):
@@ -149,7 +155,6 @@ class Check:
 
     def _settle(self, suspects: dict[str, bool]) -> list[Finding]:
         """Look again at what seemed wrong, until it is right or the last look is over."""
-        self._live = self._live or self._runner_lives()  # one may have started meanwhile
         found: dict[str, list[Finding]] = {}
         counted = self._examiner.outputs
         for number, pause in enumerate(self._pauses()):
@@ -172,6 +177,7 @@ class Check:
                 yield invalid_name(status, name)
 
     def _pauses(self) -> tuple[float, ...]:
+        self._live = self._live or self._runner_lives()  # one may have started meanwhile
         return PAUSES if self._live else PAUSES[:1]
 
     def _lasting(self, candidates: Iterable[_T], wrong: Callable[[_T], bool]) -> list[_T]:
@@ -250,22 +256,27 @@ class Check:
     # ------------------------------------------------------------------------------------------- runs and the rest
 
     def _runs(self) -> tuple[list[RunFile], list[Finding]]:
-        """All run records, newest first, and those that are damaged."""
+        """All run records, newest first, and those that are damaged. Only those whose roots count have them."""
         found: list[RunFile] = []
         damaged: list[Finding] = []
         runs = Runs(self._store)
-        for id in reversed(runs.ids()):
-            try:
-                found.append(runs.read(id))
-            except FileNotFoundError:
-                continue  # pruned meanwhile
-            except NewerSchema:
-                raise
-            except StateError as error:
-                what = str(error).removeprefix(f"{self._store.path}/{RUNS}/{id}.json: ").partition(": move it away")[0]
-                do = f"{MEND} puts it into quarantine/: that run is forgotten, no job is lost"
-                damaged.append(Finding(code="run record", where=f"{RUNS}/{id}.json", what=what, do=do))
-        return found, damaged
+
+        def read() -> Iterator[RunFile]:
+            for id in reversed(runs.ids()):
+                try:
+                    run = runs.read(id)
+                except FileNotFoundError:
+                    continue  # pruned meanwhile
+                except NewerSchema:
+                    raise
+                except StateError as error:
+                    damaged.append(_damaged(id, str(error).removeprefix(f"{self._store.path}/{RUNS}/{id}.json: ")))
+                else:
+                    found.append(replace(run, roots=[]))  # a thousand nights have a thousand times a million
+                    yield run
+
+        naming = {run.id: run for run in that_name(read())}
+        return [naming.get(run.id, run) for run in found], damaged
 
     def _allowed(self, runs: Iterable[RunFile]) -> set[str] | None:
         """The modules of the settings, and those that a person named as a target."""
@@ -274,18 +285,13 @@ class Check:
         return {*self._modules, *(run.target.partition(":")[0].partition(".")[0] for run in runs if run.target)}
 
     def _roots(self, runs: Iterable[RunFile]) -> Iterator[Finding]:
-        """What the newest run of each target was admitted with is there."""
-        seen: set[str | None] = set()
-        missing: list[tuple[RunFile, str]] = []
-        for run in runs:
-            if run.admitted is None or run.target in seen:
-                continue
-            seen.add(run.target)
-            missing += [(run, root) for root in dict.fromkeys(run.roots) if not self._examiner.there(root)]
-        for run, root in self._lasting(missing, lambda pair: not self._examiner.there(pair[1])):
+        """What the runs were admitted with whose roots count is there."""
+        there = self._examiner.there
+        missing = {(root, run.id, run.target) for run in runs for root in run.roots if run.admitted and not there(root)}
+        for root, run, target in self._lasting(sorted(missing), lambda each: not there(each[0])):
             what = f"the run was admitted with {root}, which is nowhere"
-            do = f"`python -m runner run {run.target}` makes it anew" if run.target else "run its task again"
-            yield Finding(code="root", where=f"{RUNS}/{run.id}.json", what=what, do=do, id=root, guarantee=2)
+            do = f"`python -m runner run {target}` makes it anew" if target else "run its task again"
+            yield Finding(code="root", where=f"{RUNS}/{run}.json", what=what, do=do, id=root, guarantee=2)
 
     def _rest(self) -> Iterator[Finding]:
         """What is no fault of a job's: the lock, workers left behind, what lies in quarantine/."""
@@ -295,11 +301,11 @@ class Check:
             do = "`python -m runner stop`, then `resume`"
             yield Finding(code="lock file", where=f"{LOCKS}/runner.lock", what=what, do=do, guarantee=4)
         if not self._live:
-            yield from self._left_behind()
+            yield from left_behind(store, self._examiner, goes_on=self._goes_on)
         for module, ids in sorted(self._examiner.foreign.items()):
             what = f"{len(ids):,} unfinished jobs are of the module {module}, which is not allowed: they cannot run"
             do = "add it to modules in pyproject.toml, [tool.runner]"
-            yield Finding(code="task", where="pending", what=what, do=do, guarantee=9)
+            yield Finding(code="module", where="pending", what=what, do=do, guarantee=9)
         missing = [status.value for status in FLOW_ORDER if status not in fds]
         if missing and len(missing) < len(FLOW_ORDER):
             what = f"there is no folder {', '.join(missing)}"
@@ -314,26 +320,16 @@ class Check:
             what = "nothing says why it is here"
             yield Finding(code="no reason", where=f"{Status.QUARANTINE}/{name}", what=what, do="see what it is")
 
-    def _left_behind(self) -> Iterator[Finding]:
-        running = sum(status is Status.RUNNING for status in self._examiner.known.values())
-        if running:
-            what = f"{running:,} jobs were running when the last runner ended"
-            yield Finding(code="left running", where="running", what=what, do="`python -m runner resume`")
-        holder, fds = self._store.holder(), self._store.shelf.fds
-        if LOCKS not in fds or (holder is not None and holder.host != socket.gethostname()):
-            return  # its processes cannot be seen from here
-        for name in sorted(self._store.shelf.files.names(fds[LOCKS])):
-            if name.startswith(_WORKER) and name.endswith(_LOCK):
-                pid, _, start = name[len(_WORKER) : -len(_LOCK)].partition("-")
-                if pid.isdecimal() and int(pid) != os.getpid() and process_start(int(pid)) == start:
-                    what = f"a worker of an earlier runner is still alive: pid {pid}"
-                    do = "nothing: the next run waits for it, or ends it"
-                    yield Finding(code="orphan", where=f"{LOCKS}/{name}", what=what, do=do, guarantee=7)
+
+def _damaged(run: str, what: str) -> Finding:
+    what = what.partition(": move it away")[0]
+    do = f"{MEND} puts it into quarantine/: that run is forgotten, no job is lost"
+    return Finding(code="run record", where=f"{RUNS}/{run}.json", what=what, do=do)
 
 
 _WARNINGS = frozenset(
-    {"output", "task", "identity", "upstream of cancelled", "orphan", "left running", "quarantine", "no reason"}
-    | {"folder", "untold"}
+    {"output", "module", "upstream of cancelled", "upstream to come", "cut short", "by hand", "orphan", "left running"}
+    | {"left pending", "to be blocked", "to be unblocked", "leftover", "quarantine", "no reason", "folder"}
 )
 
 

@@ -14,8 +14,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from runner.core.ledger import output_hash
+from runner.core.ledger import nature_hash, output_hash
 from runner.core.model import UNFINISHED, Status
+from runner.core.policy import CHARGED
 from runner.errors import BadJobFile, NewerSchema
 from runner.store import codec
 from runner.store.codec import JobFile
@@ -27,16 +28,21 @@ from runner.views.show import output_size
 
 AGAIN = "start a new run of its target, which proposes it again"
 MEND = "`python -m runner check --repair`"
+_PUT_BACK = f"{MEND} puts it back to pending/"
+_ASIDE = f"{MEND} puts it into quarantine/"
+_GOES_ON = "nothing: `resume`, or the next run, goes on with it if it is still to be"
 _TASK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+_CANCELLATIONS = frozenset({"cancelled", "superseded", "gone"})
+_UNCHARGED = _CANCELLATIONS | {"later", "interrupted"}
 _ID_AT_END = re.compile(r"(?:^|\.)(\w+-[0-9a-f]{16})\.json\Z")
 
 Code = Literal[
     # faults
-    "invalid", "name", "double", "vanished", "child", "upstream", "root", "no record", "not finished", "cycle",
-    "two owners", "run record", "lock file",
+    "invalid", "name", "double", "vanished", "child", "upstream", "root", "no record", "not finished", "untold",
+    "identity", "task", "cycle", "two owners", "run record", "lock file",
     # warnings
-    "output", "task", "identity", "upstream of cancelled", "orphan", "left running", "quarantine", "no reason",
-    "folder", "untold",
+    "output", "module", "upstream of cancelled", "upstream to come", "cut short", "by hand", "orphan", "left running",
+    "left pending", "to be blocked", "to be unblocked", "leftover", "quarantine", "no reason", "folder",
 ]  # fmt: skip
 
 
@@ -53,20 +59,31 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Examiner:
-    """Looks at jobs one by one. `known`: where each was when the state was scanned."""
+    """Looks at jobs one by one. `known`: where each was when the state was scanned. `may_come`: what others name may
+    be about to be admitted, as a run has not ended, or something is handed in.
+    """
 
     def __init__(
-        self, store: FolderStore, known: dict[str, Status], *, verify: bool, modules: Collection[str] | None
+        self,
+        store: FolderStore,
+        known: dict[str, Status],
+        *,
+        verify: bool,
+        modules: Collection[str] | None,
+        may_come: bool = False,
     ) -> None:
         self._store = store
         self._verify = verify
         self._modules = modules
+        self._may_come = may_come
+        self._makes: set[str] | None = None  # the hashes of all ids, once they are asked for
         self._elsewhere: set[str] | None = None
         self.known = known
         self.waits: dict[str, tuple[str, ...]] = {}  # unfinished job -> what it comes after
         self.several: dict[str, str] = {}  # output path that is not the first of its job -> done job
         self.shared: list[tuple[str, str, str]] = []  # (path, done job, another done job)
         self.foreign: dict[str, set[str]] = {}  # module that is not allowed -> unfinished jobs of it
+        self.folders: set[str] = set()  # where outputs lie
         self.outputs = 0
 
     def refresh(self) -> None:
@@ -149,11 +166,13 @@ class Examiner:
         findings = [*self._references(job, status, where), *self._task(job, status, where)]
         if status is Status.DONE:
             findings += self._done(job, where)
-        elif status is Status.FAILED and not job.attempts:
-            what = "it failed, and no attempt of it says why"
-            findings.append(
-                Finding(code="untold", where=where, what=what, do=f"to try it again: `runner retry {id}`", id=id)
-            )
+        elif status is Status.FAILED and _outcome(_last_try(job, _UNCHARGED)) not in CHARGED:
+            what = "it is in failed/, and no attempt of it says why: it was moved by hand"
+            findings.append(Finding(code="untold", where=where, what=what, do=_PUT_BACK, id=id))
+        elif status is Status.CANCELLED and _outcome(_last_try(job)) not in _CANCELLATIONS:
+            what = "it was not the runner that cancelled it"
+            do = f"nothing; to have it tried again: `python -m runner retry {id}`"
+            findings.append(Finding(code="by hand", where=where, what=what, do=do, id=id))
         return findings
 
     def _references(self, job: JobFile, status: Status, where: str) -> Iterator[Finding]:
@@ -165,6 +184,11 @@ class Examiner:
                 yield Finding(
                     code="upstream of cancelled", where=where, what=what, do="nothing, unless it is", id=job.id
                 )
+            elif self.is_to_come(upstream):
+                what = f"it comes after {upstream}, which is about to take over another's output"
+                yield Finding(
+                    code="upstream to come", where=where, what=what, do="`python -m runner resume`", id=job.id
+                )
             else:
                 yield Finding(code="upstream", where=where, what=what, do=_remake(upstream), id=job.id, guarantee=2)
         if status is not Status.DONE or job.result is None:
@@ -174,45 +198,81 @@ class Examiner:
                 what = f"it found {child}, which is nowhere"
                 yield Finding(code="child", where=where, what=what, do=_remake(child), id=job.id, guarantee=6)
 
+    def is_to_come(self, id: str) -> bool:
+        """Whether a job that is nowhere may not have come yet: a runner that was killed while one made the output of
+        another its own had told their readers, and not more.
+        """
+        if not self._may_come:
+            return False
+        if self._makes is None:
+            self._makes = {known[-16:] for known in self.known}
+        return id[-16:] in self._makes
+
     def _task(self, job: JobFile, status: Status, where: str) -> Iterator[Finding]:
         if _TASK.match(job.task) is None:
             what = f"its task is {job.task!r}, not module:Class, and cannot run"
-            yield Finding(code="task", where=where, what=what, do="put a right one into inbox/", id=job.id, guarantee=9)
+            yield Finding(code="task", where=where, what=what, do=_ASIDE, id=job.id, guarantee=9)
             return
         module, _, qualname = job.task.partition(":")
         if job.id[:-17] != qualname.rpartition(".")[2]:
-            what = f"its id is not that of a {job.task}"
-            yield Finding(code="identity", where=where, what=what, do="see where it came from", id=job.id)
+            yield _misnamed(job, where, f"its id is not that of a {job.task}")
         if status in UNFINISHED and self._modules is not None and not _allowed(module, self._modules):
             self.foreign.setdefault(module, set()).add(job.id)
+
+    def _identity(self, job: JobFile, result: codec.Object, where: str) -> Iterator[Finding]:
+        """A job is known by what it makes. Of one that is not done the disk does not tell what that is for certain."""
+        first = next(iter(result.get("outputs", ())), None)
+        if first is None:
+            params, hints = result.get("params", {}), result.get("hints", {})
+            # If there are others it has Inputs, or a Hint since then: what its id was made of is not to be seen.
+            whole = "params" in result and job.params.keys() == params.keys() | hints.keys()
+            if whole and nature_hash(job.task, params) != job.id[-16:]:
+                yield _misnamed(job, where, "its id is not that of its parameters")
+        elif output_hash(first) != job.id[-16:]:
+            yield _misnamed(job, where, f"its first output is {first}, which is not what its id stands for")
+        elif not any(value == first or (type(value) is list and first in value) for value in job.params.values()):
+            yield _misnamed(job, where, f"its record is of {first}, which its parameters do not name")
 
     def _done(self, job: JobFile, where: str) -> Iterator[Finding]:
         if job.result is None:
             what = "it is done, without a record of what it made"
-            do = f"{MEND} puts it back to pending/"
-            yield Finding(code="no record", where=where, what=what, do=do, id=job.id, guarantee=5)
+            yield Finding(code="no record", where=where, what=what, do=_PUT_BACK, id=job.id, guarantee=5)
             return
-        # Superseded: a runner died between writing that down and setting the job aside. It is as done as it was.
-        if job.attempts and (last := job.attempts[-1]["outcome"]) not in ("done", "superseded"):
-            what = f"it is in done/, but its last attempt ended as {last!r}: it was moved by hand"
-            do = f"{MEND} puts it back to pending/"
-            yield Finding(code="not finished", where=where, what=what, do=do, id=job.id, guarantee=5)
-        recorded = job.result.get("outputs", {})
-        for number, (path, made) in enumerate(recorded.items()):
-            if number == 0 and output_hash(path) != job.id[-16:]:
-                what = f"its first output is {path}, which is not what its id stands for"
-                yield Finding(code="identity", where=where, what=what, do="see where it came from", id=job.id)
+        yield from self._finished(job, job.result, where)
+        yield from self._identity(job, job.result, where)
+        for number, (path, made) in enumerate(job.result.get("outputs", {}).items()):
+            self.folders.add(path.rpartition("/")[0])
             if made is None:
-                continue
-            self.outputs += 1
-            if number > 0:
-                other = self.several.setdefault(path, job.id)
-                if other != job.id:
-                    self.shared.append((path, other, job.id))
-            wrong = self._output(path, made["bytes"], made["sha256"])
+                if output_size(self._store, path) is None:
+                    continue
+                wrong = "was absent, and is there now"
+            else:
+                self.outputs += 1
+                if number > 0:
+                    other = self.several.setdefault(path, job.id)
+                    if other != job.id:
+                        self.shared.append((path, other, job.id))
+                wrong = self._output(path, made["bytes"], made["sha256"])
             if wrong:
                 do = "it is due: the next run that reaches it makes it again"
                 yield Finding(code="output", where=where, what=f"output {path} {wrong}", do=do, id=job.id, guarantee=5)
+
+    def _finished(self, job: JobFile, result: codec.Object, where: str) -> Iterator[Finding]:
+        """It came here with its last attempt, which made what is recorded."""
+        last = _last_try(job, _CANCELLATIONS)
+        if last is None:
+            what = "no attempt at it is noted"
+        elif last["outcome"] != "done":
+            what = f"its last attempt ended as {last['outcome']!r}"
+        elif last.get("run") != result.get("run"):
+            what = f"its last attempt was of run {last.get('run')}, and its record is of {result.get('run')}"
+        else:
+            if last is not job.attempts[-1]:  # its file says so first, then it goes to cancelled/
+                what = f"a runner was killed that was about to cancel it ({job.attempts[-1]['outcome']})"
+                yield Finding(code="cut short", where=where, what=what, do=_GOES_ON, id=job.id)
+            return
+        what = f"it is in done/, but {what}: it was moved by hand"
+        yield Finding(code="not finished", where=where, what=what, do=_PUT_BACK, id=job.id, guarantee=5)
 
     def _output(self, path: str, size: int, sha256: str) -> str:
         now = output_size(self._store, path)
@@ -235,14 +295,17 @@ class Examiner:
 def invalid_name(status: Status, name: str) -> Finding:
     """A file that no job's file can be called."""
     what = "its name is no job id: TaskName-<16 hex digits>.json"
-    do = f"{MEND} puts it into quarantine/"
-    return Finding(code="name", where=f"{status}/{name}", what=what, do=do, guarantee=3)
+    return Finding(code="name", where=f"{status}/{name}", what=what, do=_ASIDE, guarantee=3)
 
 
 def _invalid(where: str, id: str, what: str) -> Finding:
     wrong_id = what.startswith("`$.id` is")
-    do = f"{MEND} puts it into quarantine/; then {AGAIN}"
+    do = f"{_ASIDE}; then {AGAIN}"
     return Finding(code="invalid", where=where, what=what, do=do, id=id, guarantee=3 if wrong_id else 1)
+
+
+def _misnamed(job: JobFile, where: str, what: str) -> Finding:
+    return Finding(code="identity", where=where, what=what, do=f"{_ASIDE}; then {AGAIN}", id=job.id, guarantee=3)
 
 
 def _double(id: str, found: list[Status]) -> Finding:
@@ -253,6 +316,15 @@ def _double(id: str, found: list[Status]) -> Finding:
 
 def _remake(id: str) -> str:
     return f"{AGAIN}, or put {id}.json into inbox/ from a backup"
+
+
+def _last_try(job: JobFile, besides: Collection[str] = ()) -> codec.Object | None:
+    """Its last attempt that did not end as one of these."""
+    return next((attempt for attempt in reversed(job.attempts) if attempt["outcome"] not in besides), None)
+
+
+def _outcome(attempt: codec.Object | None) -> str | None:
+    return None if attempt is None else attempt["outcome"]
 
 
 def _allowed(module: str, modules: Collection[str]) -> bool:

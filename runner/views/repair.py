@@ -1,8 +1,9 @@
 """`check --repair`: what can be put right without knowing more than the disk tells. The one view that changes things.
 
 Only under the runner lock, so no runner works meanwhile. It deletes nothing: what is no valid job, and what is there
-twice, goes to quarantine/ with the reason; a job that is done without having been finished goes back to pending/. It
-can be cut short anywhere, and done again. Must not guess: a job that is nowhere is named, and left to be made anew.
+twice, goes to quarantine/ with the reason; a job that is done without having been finished, or failed without having
+been tried, goes back to pending/. It can be cut short anywhere, and done again. Must not guess: a job that is nowhere
+is named, and left to be made anew.
 """
 
 from __future__ import annotations
@@ -78,12 +79,13 @@ def _settle_double(store: FolderStore, fault: Finding) -> str:
     return "moved from " + ", ".join(moved)
 
 
-def _expire(store: FolderStore, fault: Finding) -> str:
-    """Done is what it is not: it waits to run again."""
+def _put_back(store: FolderStore, fault: Finding) -> str:
+    """It is not what its folder says: it waits to run again."""
     assert fault.id is not None
-    target = transition(fault.id, Status.DONE, Step.EXPIRE)
-    change = Change(reset_retries=True)
-    store.carry_out([Move(fault.id, Status.DONE, target, Step.EXPIRE, change=change, why=fault.what)])
+    status = Status(fault.where.partition("/")[0])
+    step = Step.EXPIRE if status is Status.DONE else Step.RETRY
+    target = transition(fault.id, status, step)
+    store.carry_out([Move(fault.id, status, target, step, change=Change(reset_retries=True), why=fault.what)])
     return f"moved to {target}/: it will run again"
 
 
@@ -92,6 +94,9 @@ _MENDERS: dict[str, Callable[[FolderStore, Finding], str]] = {
     "name": _put_aside,
     "run record": _put_aside,
     "double": _settle_double,
-    "no record": _expire,
-    "not finished": _expire,
+    "identity": _put_aside,
+    "task": _put_aside,
+    "no record": _put_back,
+    "not finished": _put_back,
+    "untold": _put_back,
 }

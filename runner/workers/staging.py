@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 
@@ -91,17 +91,24 @@ def sweep(files: Files, left: Mapping[str, Iterable[str]], root: str) -> int:
     hashes: dict[str, set[str]] = {}
     for id, finals in left.items():
         for final in finals:
-            hashes.setdefault(os.path.dirname(os.path.join(root, final)), set()).add(id[-16:])
+            hashes.setdefault(os.path.dirname(final), set()).add(id[-16:])
     removed = 0
     for folder, wanted in hashes.items():
-        try:
-            names = os.listdir(folder)
-        except (OSError, ValueError):
-            continue
-        for name in names:
-            found = _STAGED.match(name)
-            if found is not None and found[1] in wanted:
+        for name, hash in staged_in(root, folder):
+            if hash in wanted:
                 with suppress(OSError):
-                    remove(files, [os.path.join(folder, name)])
+                    remove(files, [os.path.join(root, folder, name)])
                 removed += 1
     return removed
+
+
+def staged_in(root: str, folder: str) -> Iterator[tuple[str, str]]:
+    """Names in the folder that are staging paths, each with the hash of its job."""
+    try:
+        names = os.listdir(os.path.join(root, folder))
+    except (OSError, ValueError):
+        return
+    for name in names:
+        found = _STAGED.match(name)
+        if found is not None:
+            yield name, found[1]

@@ -55,7 +55,8 @@ class Built:
         """A job that makes `path`; its id. A done one has its output, and the record of it."""
         id = id_of(path, name)
         if status == "done":
-            fields.setdefault("result", self.result({path: b"abc"}, found=fields.pop("found", [])))
+            if "result" not in fields:
+                fields["result"] = self.result({path: b"abc"}, found=fields.pop("found", []))
             fields.setdefault("attempts", [done_attempt()])
         elif status == "failed":
             fields.setdefault("attempts", [failed_attempt()])
