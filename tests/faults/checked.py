@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,16 @@ def make(project: Project) -> None:
     there = {status: project.count(status) for status in (*STATUSES, "quarantine", "inbox", "trash", "logs", "tmp")}
     lacking = [name for name, count in there.items() if not count and name not in ("logs", "tmp")]
     assert not lacking, f"the state that faults are planted in has nothing in {lacking}: {there}"
+
+
+def made(folder: Path) -> Iterator[Project]:
+    """For a fixture."""
+    project = Project(folder / "project")
+    try:
+        make(project)
+        yield project
+    finally:
+        project.close()
 
 
 @dataclass

@@ -89,17 +89,19 @@ def deleted(find: Callable[[Planted], Path]) -> Plant:
     return plant
 
 
-def copied(target: str, change: Callable[[Any], object] = lambda job: None, data: bytes | None = None) -> Plant:
+def copied(
+    target: str, change: Callable[[Any], object] = lambda job: None, data: bytes | None = None, name: str = ""
+) -> Plant:
     """A done job in another folder as well."""
 
     def plant(state: Planted) -> str:
         file = state.file("done", "Text")
-        copy = Path(shutil.copy(file, state.state / target))
+        copy = Path(shutil.copy(file, state.state / target / (name or file.name)))
         if data is None:
             edit(copy, change)
         else:
             copy.write_bytes(data)
-        return file.name
+        return copy.name
 
     return plant
 
@@ -192,7 +194,7 @@ FAULTS: dict[str, tuple[Plant, str, bool]] = {
     "a symlink": (instead(lambda path: path.symlink_to("nowhere")), "invalid", True),
     "a FIFO": (instead(os.mkfifo), "invalid", True),
     "a folder": (instead(Path.mkdir), "invalid", True),
-    "a name that is no id": (renamed("done", "Note", "job"), "name", True),
+    "a name that is no id": (copied("failed", name="job.json"), "name", True),
     "a name too long for an id": (renamed("done", "Note", "N" * 200 + "-0123456789abcdef"), "name", True),
     "an older copy": (copied("running", lambda job: job.update(result=None)), "double", True),
     "a copy that is another job": (copied("pending", lambda job: job["params"].update(page="other")), "double", True),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.project import Project
-from tests.faults.checked import Planted, edit, found, look, make, read, write
+from tests.faults.checked import Planted, edit, found, look, made, read, write
 from tests.faults.planted import FAULTS, NOBODY, Plant, changed, moved
 
 PRISTINE = {"left running", "quarantine"}  # what there is to say of the state before a fault is planted in it
@@ -22,12 +22,7 @@ PRISTINE = {"left running", "quarantine"}  # what there is to say of the state b
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    project = Project(tmp_path_factory.mktemp("whole") / "project")
-    try:
-        make(project)
-        yield project
-    finally:
-        project.close()
+    yield from made(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture
@@ -75,6 +70,36 @@ def test_a_planted_fault(state: Planted, name: str, struck: Counter[str]) -> Non
         # A job whose file had got another's name is nowhere: that is for a person to see to.
         assert left <= {"root", "child", "upstream"}, left
         struck["mended"] += 1
+
+
+def test_of_copies_the_most_advanced_stays(state: Planted, struck: Counter[str]) -> None:
+    plant, _, _ = FAULTS["an older copy"]
+    name = plant(state)
+    done = (state.state / "done" / name).read_bytes()
+    assert look(state.root, "--repair").code == 1
+    assert (state.state / "done" / name).read_bytes() == done
+    assert read(state.state / "quarantine" / name)["result"] is None
+    struck["copy"] += 1
+
+
+def test_of_copies_that_differ_none_stays(state: Planted, struck: Counter[str]) -> None:
+    """Which of them is right, nobody can tell."""
+    plant, _, _ = FAULTS["a copy that is another job"]
+    name = plant(state)
+    assert look(state.root, "--repair").code == 1
+    assert not list(state.state.glob(f"[dp]*/{name}"))
+    assert len(list((state.state / "quarantine").glob(f"*{name}"))) == 2
+    struck["copy"] += 1
+
+
+def test_what_was_not_finished_runs_again_and_keeps_its_record(state: Planted, struck: Counter[str]) -> None:
+    plant, _, _ = FAULTS["done by a failure"]
+    id = plant(state)
+    assert look(state.root, "--repair").code == 1
+    job = read(state.state / "pending" / f"{id}.json")
+    assert job["retries_from"] == len(job["attempts"])
+    assert job["result"]["value"] is not None
+    struck["job"] += 1
 
 
 # ------------------------------------------------------------------------------------------------ no faults, but news
