@@ -43,7 +43,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	@code=0; for part in throughput memory noop scrape; do \
+	@code=0; for part in throughput memory noop check scrape; do \
 		echo "==== bench/$$part.py"; $(BIN)/python -m bench.$$part $(BENCH_ARGS) || code=1; \
 	done; exit $$code
 

@@ -215,12 +215,12 @@ class Planted:
         return [file for file in sorted((self.state / "runs").glob("*.json")) if read(file)["target"] == target][-1]
 
     def everything(self) -> Counter[bytes]:
-        """The bytes of all files, wherever they lie, but for what the lock's holder says of itself."""
+        """The bytes of all files, wherever they lie, but for what runners say, of themselves and to the tests."""
         found: Counter[bytes] = Counter()
         for file in self.root.rglob("*"):
             if file.is_symlink():
                 found[os.fsencode(os.readlink(file))] += 1
-            elif file.is_file() and file.parent.name not in ("locks", "__pycache__"):
+            elif file.is_file() and file.parent.name not in ("locks", "__pycache__") and file.name != "stderr.txt":
                 found[same_but_for_retries(file.read_bytes())] += 1
         return found
 
