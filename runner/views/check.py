@@ -5,8 +5,11 @@ two looks, so nothing found on the way is called a fault yet: its job is a suspe
 growing pauses, and only what is still wrong at the last look is reported. What was there once is proof enough that a
 job exists, whatever happens later; what was not is asked for by name.
 
-What the disk does not tell, it does not prove: who moved a file, how often a task ran, whether a child's wish is the
-one its finder gave. Must not change anything; waits a second at the most, and only if something looked wrong.
+A kill at any moment leaves no fault: what the next start puts right by itself is a warning (`leftovers.py`), and so
+is an output that was lost, as its job is due. What the disk does not tell, it does not prove: who moved a file, how
+often a task ran, whether a child's wish is the one its finder gave, whether a class is still there, what the id of a
+job is to be that never was done. Must not change anything; waits a second at the most, and only if something looked
+wrong.
 """
 
 from __future__ import annotations
