@@ -107,10 +107,10 @@ class Check:
             modules=self._allowed(runs),
             may_come=self._goes_on or bool(names(self._store, INBOX)),
         )
-        suspects = dict.fromkeys(twice, True)  # whether the job may be in a fault, and not only in a warning
+        suspects: dict[str, list[Finding]] = {id: [] for id in twice}
         for id, status in jobs:
             if id not in twice and (wrong := self._examiner.job(id, status)):
-                suspects[id] = any(_is_fault(finding) for finding in wrong)
+                suspects[id] = wrong
         findings += self._settle(suspects)
         findings += self._still(odd)
         findings += self._roots(runs)
@@ -156,12 +156,17 @@ class Check:
         runner = live_runner(self._store)
         return runner is not None and runner.pid != os.getpid()
 
-    def _settle(self, suspects: dict[str, bool]) -> list[Finding]:
-        """Look again at what seemed wrong, until it is right or the last look is over."""
-        found: dict[str, list[Finding]] = {}
+    def _settle(self, found: dict[str, list[Finding]]) -> list[Finding]:
+        """Look again at what seemed wrong, until it is right or the last look is over.
+
+        A warning is looked at once more beside a runner, and at rest it stands: there may be one for every job.
+        """
         counted = self._examiner.outputs
         for number, pause in enumerate(self._pauses()):
-            looked_at = [id for id, is_fault in suspects.items() if is_fault or number == 0]
+            first = number == 0
+            looked_at = [
+                id for id, wrong in found.items() if any(map(_is_fault, wrong)) or (first and (self._live or not wrong))
+            ]
             if not looked_at:
                 break
             if pause:
@@ -169,7 +174,6 @@ class Check:
             self._examiner.refresh()
             for id in looked_at:
                 found[id] = self._examiner.again(id)
-                suspects[id] = any(_is_fault(finding) for finding in found[id])
         self._examiner.outputs = counted
         return [finding for each in found.values() for finding in each]
 
