@@ -49,7 +49,7 @@ class Handed:
     def collect(self) -> Iterator[Event]:
         """What was handed in since the last time. After each event `settled` must be called."""
         jobs: dict[str, tuple[list[Entry], Task]] = {}
-        entries = self._inbox.scan(time.time())
+        entries = self._inbox.scan(time.monotonic())
         withdrawn = tuple(filter(self._is_withdrawn, dict.fromkeys(entry.job.id for entry in entries if entry.job)))
         if withdrawn:
             yield Withdrawn(withdrawn)

@@ -50,12 +50,12 @@ class Inbox:
 
     def __init__(self, store: FolderStore) -> None:
         self._shelf = store.shelf
-        self._first_seen: dict[str, tuple[int, int, float]] = {}  # of what does not parse: size, mtime, since when
+        self._first_seen: dict[str, tuple[int, int, float]] = {}  # of what does not parse: size, mtime, until when
         self.waiting = 0
         """How many files the last scan left for later, as they do not parse and may not be whole yet."""
 
     def scan(self, now: float) -> list[Entry]:
-        """All that is there, in the order it was written: one batch. `now`: seconds since the epoch."""
+        """All that is there, in the order it was written: one batch. `now`: seconds, by a clock that nobody sets."""
         self.waiting = 0
         if INBOX not in self._shelf.fds:
             return []
@@ -82,9 +82,9 @@ class Inbox:
             mark = (status.st_size, status.st_mtime_ns)
             seen = self._first_seen.get(name)
             if seen is None or seen[:2] != mark:
-                seen = self._first_seen[name] = (*mark, now)
-            since = min(seen[2], status.st_mtime) if stat.S_ISREG(status.st_mode) else seen[2]
-            if now - since >= GRACE:
+                age = time.time() - status.st_mtime if stat.S_ISREG(status.st_mode) else 0.0
+                seen = self._first_seen[name] = (*mark, now + GRACE - max(0.0, age))
+            if now >= seen[2]:
                 return Entry(name=name, kind="bad", reason=str(error))
             self.waiting += 1
             return None
