@@ -7,6 +7,7 @@ The one place where the scheduler's process meets the user's classes after the s
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,14 +45,13 @@ class Catalog:
 
     def stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
         """An unfinished job, for the engine. A job that can never run has its `problem` in it."""
-        not_before = None if job.not_before is None else codec.parse_stamp(job.not_before)
         base = Stored(
             id=job.id,
             status=status,
             after=job.after,
             submitted=job.submitted,
             depth=job.depth,
-            not_before=not_before,
+            delay=codec.delay(job, time.time()),
             finished=finished,
         )
         if finished:

@@ -44,6 +44,16 @@ GRACE = 10.0
 """Seconds that running jobs get after a SIGTERM."""
 
 
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def steady() -> float:
+    """Seconds that nobody can put forward or back, and that pass while the machine sleeps, where the system has such:
+    what waits for a time would else wait for a day more after the clock was put back by one.
+    """
+    return time.clock_gettime(_STEADY)
+
+
 class Loop:
     """One run, from the first claim to the last commit."""
 
@@ -57,7 +67,7 @@ class Loop:
         intake: Intake,
         watchers: Sequence[Watcher],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -142,7 +152,7 @@ class Loop:
                 self._judge_some()
             self._turn(self._executor.wait(self._patience()))
             for watcher in self._watchers:
-                watcher.tick(self._engine, self._clock())
+                watcher.tick(self._engine, time.time())
         self._store.sync()
 
     def _is_time(self) -> bool:
@@ -311,7 +321,7 @@ class Loop:
             part = for_disk[start : start + SLICE]
             self._store.carry_out(part)
             moves = [done for done in part if type(done) is Move]
-            now = self._clock()
+            now = time.time()
             for watcher in self._watchers if moves else ():
                 watcher.moved(moves, now)
         if len(for_disk) == len(commands):
@@ -344,10 +354,10 @@ class Loop:
 
     def _count(self, command: Count) -> None:
         job = self._store.read(command.id, Status.RUNNING)
-        retry_at = None
+        retry_in = None
         with suppress(RunnerError, TypeError):  # its class is gone meanwhile
-            retry_at = record.retry_at(job, self._catalog.kind(job.task), self._clock())
-        self.do(Counted(command.id, command.attempt, retry_at))
+            retry_in = record.retry_in(job, self._catalog.kind(job.task))
+        self.do(Counted(command.id, command.attempt, retry_in))
 
     def _judge_some(self) -> None:
         """Judge done jobs for a while, and propose again what was found last time."""

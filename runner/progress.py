@@ -52,8 +52,8 @@ class Progress:
             self.changes[event.change] += 1
         elif isinstance(event, Failed) and self._verbosity >= 0:
             first = reply.error.splitlines()[0] if reply.error else ""
-            if event.retry_at is not None:
-                self.say(f"again in {max(0.0, event.retry_at - time.time()):.1f} s: {event.id}: {first}")
+            if event.retry_in is not None:
+                self.say(f"again in {event.retry_in:.1f} s: {event.id}: {first}")
             else:
                 self.say(f"failed: {event.id}: {first}")
 

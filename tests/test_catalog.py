@@ -11,7 +11,7 @@ from runner.catalog import Catalog
 from runner.core.model import Limit, Status
 from runner.errors import TargetError
 from runner.store import codec
-from tests.rig import STARTED, made
+from tests.rig import made
 from tests.workers.tasks import Act, Rated, Write
 
 DAY = 24 * 3600.0
@@ -68,7 +68,7 @@ def test_an_unfinished_job_is_told_with_what_its_class_says(catalog: Catalog) ->
     job = replace(job, params={"name": "it", "output": "a.txt", "more": ["b.txt"]}, not_before="2026-11-22T02:00:00Z")
     stored = catalog.stored(job, Status.PENDING, False)
     assert (stored.outputs, stored.limits) == (("a.txt", "b.txt"), {"key": Limit(None, 3.0)})
-    assert stored.not_before == STARTED
+    assert stored.delay == 0.0
     assert (stored.spent, stored.problem, stored.all_done) == (False, None, False)
     gather = replace(job, task="tests.workers.tasks:Gather", params={"many": [], "output": "o.txt"})
     assert catalog.stored(gather, Status.PENDING, False).all_done

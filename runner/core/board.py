@@ -272,7 +272,7 @@ class Board:
                 self.enqueue(node)
 
     def next_time(self) -> float | None:
-        """When the next retry or rate comes due, in seconds since the epoch."""
+        """When the next retry or rate comes due."""
         times = [self._delayed[0][0]] if self._delayed else []
         rate = self.ready.next_start()
         return min([*times, rate] if rate is not None else times, default=None)

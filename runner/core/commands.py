@@ -28,7 +28,7 @@ class Change(Struct, frozen=True, kw_only=True):
     """What is to be replaced in a job file before it moves."""
 
     attempt: Attempt | None = None  # appended
-    not_before: float | None = None  # always replaced
+    retry_in: float | None = None  # seconds from now; what was said of it before is always replaced
     reset_retries: bool = False  # retries count anew from here
 
 

@@ -72,7 +72,7 @@ class Engine:
         self.forest = self._board.forest
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """What is to be done about `event`, in order. `now` in seconds since the epoch."""
+        """What is to be done about `event`, in order. `now` in seconds, by a clock that nobody sets."""
         self._board.now = now
         self._board.out = []
         kind = type(event)
@@ -127,7 +127,7 @@ class Engine:
         return tuple(node.id for node in self.ledger.nodes() if node.phase is BUSY)
 
     def next_time(self) -> float | None:
-        """When the next retry or rate comes due, in seconds since the epoch."""
+        """When the next retry or rate comes due, by the clock of `handle`."""
         return self._board.next_time()
 
     def tally(self) -> Counter[Status]:
@@ -274,11 +274,11 @@ class Engine:
     def _failed(self, event: Failed) -> None:
         node = self.ledger[event.id]
         node.suspect = False
-        if event.retry_at is None:
+        if event.retry_in is None:
             self._board.move(node, Step.FAIL, record=event.record)
             self._lost(node)
         else:
-            self._requeue(node, not_before=event.retry_at, record=event.record)
+            self._requeue(node, retry_in=event.retry_in, record=event.record)
 
     def _lacked(self, event: Lacked) -> None:
         board, ledger, node, first = self._board, self.ledger, self.ledger[event.id], event.paths[0]
@@ -301,7 +301,7 @@ class Engine:
             board.read(node.id, needs)
             board.lack(node.id, needs)
             node.last_call = False
-            self._requeue(node, not_before=node.not_before, why=f"{first} is not there yet")
+            self._requeue(node, why=f"{first} is not there yet")
 
     def _worker_lost(self, event: WorkerLost) -> None:
         charged = set(event.guilty)
@@ -325,26 +325,26 @@ class Engine:
                     note = None  # a plain rename, which a full disk does not hinder
                     if begun and event.outcome != "hindered":
                         note = Attempt(outcome="interrupted", type="Interrupted", message=event.message)
-                    self._requeue(node, not_before=node.not_before, note=note)
+                    self._requeue(node, note=note)
 
     def _counted(self, event: Counted) -> None:
         node = self.ledger[event.id]
-        if event.retry_at is None:
+        if event.retry_in is None:
             self._fail(node, event.attempt)
         else:
-            self._requeue(node, not_before=event.retry_at, note=event.attempt)
+            self._requeue(node, retry_in=event.retry_in, note=event.attempt)
 
     def _requeue(
         self,
         node: Node,
         *,
-        not_before: float | None,
+        retry_in: float | None = None,
         record: str | None = None,
         note: Attempt | None = None,
         why: str = "",
     ) -> None:
-        node.not_before = not_before
-        change = Change(attempt=note, not_before=not_before) if note is not None else None
+        node.not_before = None if retry_in is None else self._board.now + retry_in
+        change = Change(attempt=note, retry_in=retry_in) if note is not None else None
         self._board.move(node, Step.REQUEUE, record=record, change=change, why=note.message if note else why)
         self._review.heed(node)
         if node.unwanted:

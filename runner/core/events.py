@@ -66,11 +66,11 @@ class Finished(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
-    """A job did not succeed. `retry_at` None: out of retries."""
+    """A job did not succeed. It is tried again in `retry_in` seconds; None: out of retries."""
 
     id: str
     record: str  # name in tmp/ of the whole job file, this attempt in it
-    retry_at: float | None = None
+    retry_in: float | None = None
 
 
 class Lacked(Struct, frozen=True, tag=True):
@@ -157,11 +157,11 @@ class Ticked(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The answer to Count: `attempt` is to be charged; the job may be tried again at `retry_at`, or (None) is lost."""
+    """The answer to Count: `attempt` is to be charged; the job is tried again in `retry_in` seconds, or (None) lost."""
 
     id: str
     attempt: Attempt
-    retry_at: float | None
+    retry_in: float | None
 
 
 Event: TypeAlias = (

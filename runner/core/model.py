@@ -152,7 +152,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     inputs: tuple[Need, ...] = ()  # all of them, whoever makes them
     depth: int = 0
-    not_before: float | None = None
+    delay: float | None = None  # seconds that it still has to wait
     finished: bool = False  # lacked only its last rename
     spent: bool = False  # its retries are used up; it lacked only its last rename
     problem: Attempt | None = None  # it can never run: its class is gone, its module is broken

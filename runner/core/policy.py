@@ -11,7 +11,7 @@ MAX_PUT_OFFS = 20
 """How often a job may raise RetryLater before it counts as a failure."""
 
 MAX_PUT_OFF_TIME = 24 * 3600.0
-"""Seconds; how long a job may go on raising RetryLater before it counts as a failure."""
+"""Seconds; how long a job may be put off altogether before raising RetryLater counts as a failure."""
 
 MAX_DEPTH = 1_000
 """How many jobs may have found each other in a row."""
@@ -37,17 +37,15 @@ def backoff(id: str, failures: int, base: float) -> float:
     return min(doubled, MAX_BACKOFF) * (0.75 + spread / 2.0)
 
 
-def retry_at(id: str, failures: int, retries: int, base: float, now: float) -> float | None:
-    """When a job that failed for the `failures`-th time may start again; None when its retries are used up."""
-    return now + backoff(id, failures, base) if failures <= retries else None
+def retry_in(id: str, failures: int, retries: int, base: float) -> float | None:
+    """How long a job that failed for the `failures`-th time waits; None when its retries are used up."""
+    return backoff(id, failures, base) if failures <= retries else None
 
 
-def put_off_until(put_offs: int, first: float, seconds: float, now: float) -> float | None:
-    """When a job that raised RetryLater may start again; None when that is no longer an excuse.
+def put_off(put_offs: int, spent: float, seconds: float) -> float | None:
+    """How long a job that raised RetryLater waits; None when that is no longer an excuse.
 
-    `put_offs` counts this one; `first` is when the first of them was.
+    `put_offs` counts this one; `spent` is what the earlier ones have waited.
     """
-    until = now + max(0.0, seconds)
-    if put_offs > MAX_PUT_OFFS or until - first > MAX_PUT_OFF_TIME:
-        return None
-    return until
+    wait = max(0.0, seconds)
+    return wait if put_offs <= MAX_PUT_OFFS and spent + wait <= MAX_PUT_OFF_TIME else None

@@ -42,7 +42,7 @@ def take_over(board: Board, event: Recovered) -> None:
 def _put_right(board: Board, item: Stored) -> Node | None:
     """The node of an unfinished job; None, if there is nothing more to do for it."""
     node = Node(item, item.status, item.after)
-    node.not_before = item.not_before
+    node.not_before = None if item.delay is None else board.now + item.delay
     node.reached = item.status is not BLOCKED
     board.track(node)
     if item.finished:

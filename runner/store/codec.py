@@ -70,6 +70,7 @@ class _Attempt(Struct):
     run: str | None = None
     started: Time | None = None
     seconds: float | None = None
+    retry_in: float | None = None
     error: _Failure | None = None
 
 
@@ -387,13 +388,19 @@ def with_wish_of(job: JobFile, newer: JobFile) -> JobFile:
 
 
 def with_attempt(
-    job: JobFile, attempt: Mapping[str, Json] | None, *, not_before: float | None = None, reset_retries: bool = False
+    job: JobFile,
+    attempt: Mapping[str, Json] | None,
+    *,
+    now: float = 0.0,
+    retry_in: float | None = None,
+    reset_retries: bool = False,
 ) -> JobFile:
-    """`job` with one more attempt and the time of the next; old attempts that count no more are trimmed.
+    """`job` with one more attempt, the next `retry_in` seconds after `now`; old ones that count no more are trimmed.
 
     The last 20 stay, and all that count as retries; `reset_retries`: none does from here on.
     """
-    attempts = [*job.attempts, dict(attempt)] if attempt is not None else job.attempts
+    again = {} if retry_in is None else {"retry_in": retry_in}
+    attempts = [*job.attempts, {**attempt, **again}] if attempt is not None else job.attempts
     retries_from = len(attempts) if reset_retries else job.retries_from
     surplus = min(len(attempts) - KEPT_ATTEMPTS, retries_from)
     if surplus > 0:
@@ -401,10 +408,19 @@ def with_attempt(
         retries_from -= surplus
     return msgspec.structs.replace(
         job,
-        not_before=None if not_before is None else stamp(not_before),
+        not_before=None if retry_in is None else stamp(now + retry_in),
         retries_from=retries_from,
         attempts=attempts,
     )
+
+
+def delay(job: JobFile, now: float) -> float | None:
+    """Seconds that a job still has to wait: never longer than it was put off for, wherever the clock was put since."""
+    if job.not_before is None:
+        return None
+    put_off = job.attempts[-1].get("retry_in") if job.attempts else None
+    left = max(0.0, parse_stamp(job.not_before) - now)
+    return left if put_off is None else min(left, put_off)
 
 
 def stamp(epoch: float) -> str:

@@ -142,13 +142,14 @@ class MemoryStore:
                     "seconds": seconds,
                     "outcome": change.attempt.outcome,
                     "error": {"type": change.attempt.type, "message": change.attempt.message, "traceback": ""},
+                    **({} if change.retry_in is None else {"retry_in": change.retry_in}),
                 }
             )
         counted = [] if change.reset_retries else attempts[job.retries_from :]
         history = attempts[: len(attempts) - len(counted)]
         while history and len(history) + len(counted) > codec.KEPT_ATTEMPTS:
             del history[0]
-        not_before = None if change.not_before is None else codec.stamp(change.not_before)
+        not_before = None if change.retry_in is None else codec.stamp(self.clock() + change.retry_in)
         return replace(job, attempts=history + counted, retries_from=len(history), not_before=not_before)
 
     def _deliver(self, command: Deliver) -> None:

@@ -245,7 +245,8 @@ class Steps:
                 "outcome": attempt.outcome,
                 "error": {"type": attempt.type, "message": attempt.message, "traceback": ""},
             }
-        return codec.with_attempt(job, entry, not_before=change.not_before, reset_retries=change.reset_retries)
+        now, wait, reset = self._shelf.clock(), change.retry_in, change.reset_retries
+        return codec.with_attempt(job, entry, now=now, retry_in=wait, reset_retries=reset)
 
     def _write(self, job: JobFile, status: Status, put: Callable[[int, str, int, str], None]) -> None:
         self._content[job.id] = job

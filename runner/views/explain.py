@@ -213,7 +213,7 @@ class Explainer:
         limits = list(self._limits(job)) if not waits else []
         full = [limit for limit in limits if limit.full]
         lacking = [] if waits else self._lacking(job)
-        again = job.not_before if job.not_before and codec.parse_stamp(job.not_before) > time.time() else None
+        left = codec.delay(job, time.time())
         because = []
         if waits:
             more = f", and for {len(waits) - 1:,} more" if len(waits) > 1 else ""
@@ -223,10 +223,9 @@ class Explainer:
         elif lacking:
             verdict = f"waits for its input {lacking[0]}: no job makes it so far, and there is no such file"
             because = ["once nothing else can run it fails, unless a job that makes it was found"]
-        elif again:
-            left = codec.parse_stamp(again) - time.time()
+        elif left:
             last = f": {_last_line(job)}" if job.attempts else ""
-            verdict = f"will be tried again in {_span(left)}, at {_moment(again)}{last}"
+            verdict = f"will be tried again in {_span(left)}, at {_moment(codec.stamp(time.time() + left))}{last}"
         elif full:
             verdict = f"is held by limit {full[0].key}: {len(full[0].running)} of {full[0].at_once} run already"
         else:
@@ -240,7 +239,7 @@ class Explainer:
             differences=self._differences(job),
             waits_for=waits[:_SHOWN],
             limits=limits,
-            not_before=again,
+            not_before=job.not_before if left else None,
         )
 
     def _lacking(self, job: JobFile) -> list[str]:

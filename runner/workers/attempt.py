@@ -382,17 +382,16 @@ class _Attempt:
         line = f"{told['type']}: {told['message']}" if told["message"] else told["type"]
         if self.order.ask:
             return Reply(event=Asked(id=self.job.id, children=[], error=line), seconds=seconds, error=line)
-        now = time.time()
-        again = record.put_off(self.job, error, self.began, now) if isinstance(error, RetryLater) else None
+        again = record.put_off(self.job, error) if isinstance(error, RetryLater) else None
         outcome = "later" if again is not None else "published" if self.published else "failed"
         if again is None and not isinstance(error, Hopeless | Refused):
-            again = self._retry_at(now)
+            again = self._retry_in()
         note = {**record.note(self.bench.settings.run, self.began, seconds, outcome), "error": told}
-        written = self.bench.write(codec.with_attempt(self.job, note, not_before=again))
-        return Reply(event=Failed(id=self.job.id, record=written, retry_at=again), seconds=seconds, error=line)
+        written = self.bench.write(codec.with_attempt(self.job, note, now=time.time(), retry_in=again))
+        return Reply(event=Failed(id=self.job.id, record=written, retry_in=again), seconds=seconds, error=line)
 
-    def _retry_at(self, now: float) -> float | None:
+    def _retry_in(self) -> float | None:
         try:
-            return record.retry_at(self.job, self.bench.kind(self.job.task), now)
+            return record.retry_in(self.job, self.bench.kind(self.job.task))
         except (RunnerError, TypeError):  # the module is broken: there is nothing to try again
             return None

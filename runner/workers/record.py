@@ -71,18 +71,17 @@ def told(error: BaseException, *, plainly: bool, hidden: str) -> dict[str, str]:
     return entry
 
 
-def put_off(job: JobFile, error: RetryLater, began: float, now: float) -> float | None:
-    """When a job that raised RetryLater may start again; None: it did so too often, or for too long."""
+def put_off(job: JobFile, error: RetryLater) -> float | None:
+    """How long a job that raised RetryLater waits; None: it did so too often, or for too long."""
     earlier = [a for a in job.attempts[job.retries_from :] if a["outcome"] == "later"]
-    started = earlier[0].get("started") if earlier else None
-    first = began if started is None else codec.parse_stamp(started)
-    return policy.put_off_until(len(earlier) + 1, first, error.seconds, now)
+    spent = sum(a.get("retry_in") or 0.0 for a in earlier)
+    return policy.put_off(len(earlier) + 1, spent, error.seconds)
 
 
-def retry_at(job: JobFile, kind: TaskType, now: float) -> float | None:
-    """When a job that has just failed may start again; None: its retries are used up."""
+def retry_in(job: JobFile, kind: TaskType) -> float | None:
+    """How long a job that has just failed waits; None: its retries are used up."""
     failures = 1 + sum(a["outcome"] in policy.CHARGED for a in job.attempts[job.retries_from :])
-    return policy.retry_at(job.id, failures, kind.retries, kind.backoff, now)
+    return policy.retry_in(job.id, failures, kind.retries, kind.backoff)
 
 
 def _text(error: BaseException) -> str:

@@ -63,9 +63,9 @@ class Direct:
         id = id_of(path)
         return names(self.do(Returned(id), Finished(id=id, record="r", children=list(children), **more)))
 
-    def fail(self, path: str, retry_at: float | None = None) -> list[str]:
+    def fail(self, path: str, retry_in: float | None = None) -> list[str]:
         id = id_of(path)
-        return names(self.do(Returned(id), Failed(id=id, record="r", retry_at=retry_at)))
+        return names(self.do(Returned(id), Failed(id=id, record="r", retry_in=retry_in)))
 
     def lose(self, *begun: str, waiting: str = "", outcome: str = "died", guilty: str = "") -> list[Command]:
         ids = [*map(id_of, begun), *map(id_of, waiting)]

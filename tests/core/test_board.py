@@ -191,7 +191,7 @@ class TestCancelled:
     @pytest.mark.parametrize(
         ("event", "steps"),
         [
-            (Failed(id=id_of("a"), record="r", retry_at=5.0), ["requeue a", "cancel a"]),
+            (Failed(id=id_of("a"), record="r", retry_in=5.0), ["requeue a", "cancel a"]),
             (Failed(id=id_of("a"), record="r"), ["fail a", "cancel a"]),
             (Lacked(id_of("a"), ("x",)), ["requeue a", "cancel a"]),
         ],
@@ -297,7 +297,7 @@ class TestOpenedAgain:
         run = Direct()
         run.do(Recovered({id_of("a"): Status.DONE}, []), Submitted([wish("b", reads=("a",))]))
         run.slots()
-        run.fail("b", retry_at=5.0)
+        run.fail("b", retry_in=5.0)
         run.do(Submitted([wish("a")]), Judged(id=id_of("a"), reason="it is due"))
         run.now = 9.0
         assert run.slots() == ["claim a", "launch a"]

@@ -72,7 +72,7 @@ class TestWalk:
     def test_a_retry_waits_for_its_time(self) -> None:
         run = Direct(wish("a"))
         run.slots()
-        assert run.fail("a", retry_at=10.0) == ["requeue a"]
+        assert run.fail("a", retry_in=10.0) == ["requeue a"]
         assert run.slots() == []
         assert run.engine.next_time() == 10.0
         run.now = 10.0
@@ -81,7 +81,7 @@ class TestWalk:
     def test_a_person_may_cut_the_waiting_short(self) -> None:
         run = Direct(wish("a"))
         run.slots()
-        run.fail("a", retry_at=10.0)
+        run.fail("a", retry_in=10.0)
         run.do(Retried((id_of("a"), "Job-0000000000000000")))
         assert run.slots() == ["claim a", "launch a"]
 
@@ -374,7 +374,7 @@ class TestRecovered:
         assert (move.step, move.why) == (Step.FAIL, "its class is gone")
 
     def test_what_waits_for_a_time_goes_on_waiting(self) -> None:
-        run, _ = self.recovered(self.stored("a", Status.PENDING, not_before=10.0))
+        run, _ = self.recovered(self.stored("a", Status.PENDING, delay=10.0))
         assert run.slots() == []
         assert run.engine.next_time() == 10.0
 

@@ -372,7 +372,7 @@ def retried_later(jobs: int) -> Run:
         if id in seen:
             return None
         seen.add(id)
-        return Failed(id=id, record="", retry_at=1000.0 + len(seen) % 100)
+        return Failed(id=id, record="", retry_in=1000.0 + len(seen) % 100)
 
     run = Run(fail)
     run.submit(*map(proposal, range(jobs)))

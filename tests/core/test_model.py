@@ -83,7 +83,7 @@ def test_what_is_unfinished_and_what_is_hopeless() -> None:
     [
         Finished(id="Job-1", record="r", deliver=((".a", "a"),), trash=("b",), children=None),
         Finished(id="Job-1", record="r", children=[]),
-        Failed(id="Job-1", record="r", retry_at=12.5),
+        Failed(id="Job-1", record="r", retry_in=12.5),
         Lacked("Job-1", ("a", "b")),
         Asked(
             id="Job-1",

@@ -99,15 +99,12 @@ class Workshop:
 
     def _fail(self, job: JobFile, outcome: str) -> Failed:
         if outcome == "later":
-            at, note = self.store.clock() + 5.0, self._note("later")
+            wait, note = 5.0, self._note("later")
         else:
-            count = 1 + failures(job)
-            lasting = (
-                None if outcome == "hopeless" else policy.retry_at(job.id, count, RETRIES, 1.0, self.store.clock())
-            )
-            at, note = lasting, self._note("failed")
-        record = codec.with_attempt(job, note, not_before=at)
-        return Failed(id=job.id, record=self.store.stage(job.id, codec.encode(record)), retry_at=at)
+            lasting = None if outcome == "hopeless" else policy.retry_in(job.id, 1 + failures(job), RETRIES, 1.0)
+            wait, note = lasting, self._note("failed")
+        record = codec.with_attempt(job, note, now=self.store.clock(), retry_in=wait)
+        return Failed(id=job.id, record=self.store.stage(job.id, codec.encode(record)), retry_in=wait)
 
     def _note(self, outcome: str) -> dict[str, Any]:
         return {"run": self.store.run, "started": codec.stamp(self.store.clock()), "seconds": 0.0, "outcome": outcome}

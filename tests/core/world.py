@@ -156,7 +156,7 @@ class World:
             fingerprint=fingerprint(job.params),
             inputs=self._needs(kind),
             depth=job.depth,
-            not_before=None if job.not_before is None else codec.parse_stamp(job.not_before),
+            delay=codec.delay(job, self.now),
             finished=finished,
             spent=failures(job) > RETRIES,
         )
@@ -379,7 +379,7 @@ class World:
 
     def _count(self, id: str, attempt: Attempt) -> None:
         count = 1 + failures(self.store.read(id, Status.RUNNING))
-        self.do(Counted(id, attempt, policy.retry_at(id, count, RETRIES, 1.0, self.now)))
+        self.do(Counted(id, attempt, policy.retry_in(id, count, RETRIES, 1.0)))
 
     # ----------------------------------------------------------------------------------------------- the workers' part
 

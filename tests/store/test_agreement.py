@@ -139,7 +139,7 @@ class Driver:
             record = self.stage(id, finished(self.claimed[id]))
         if other % 3 == 0:
             attempt = Attempt(outcome="died", type="T", message="m", seconds=1.5) if other else None
-            change = Change(attempt=attempt, not_before=NOW + 9 if one % 2 else None, reset_retries=other == 3)
+            change = Change(attempt=attempt, retry_in=9.0 if one % 2 else None, reset_retries=other == 3)
         return Move(id, status, target, step, record=record, change=change)
 
     def deliver(self, number: int, one: int, other: int) -> Deliver:

@@ -220,13 +220,23 @@ def test_the_last_twenty_attempts_and_all_that_count_stay(count: int, start: int
     history = [{"outcome": "failed", "seconds": float(n)} for n in range(count)]
     job = JobFile(id=ID, task="t", params={}, attempts=history, retries_from=min(start, count))
     new = {"outcome": "died", "seconds": 99.0}
-    got = codec.with_attempt(job, new if add else None, reset_retries=reset, not_before=5.0)
-    every = [*history, new] if add else history
+    got = codec.with_attempt(job, new if add else None, reset_retries=reset, now=2.0, retry_in=3.0)
+    every = [*history, {**new, "retry_in": 3.0}] if add else history
     assert got.attempts == every[len(every) - len(got.attempts) :], "only old ones were dropped"
     counted = [] if reset else every[job.retries_from :]
     assert got.attempts[got.retries_from :] == counted
     assert len(got.attempts) == min(len(every), max(20, len(counted)))
     assert got.not_before == "1970-01-01T00:00:05.000000Z"
+
+
+def test_nobody_waits_longer_than_he_was_put_off_for() -> None:
+    job = codec.with_attempt(JobFile(id=ID, task="t", params={}), {"outcome": "failed"}, now=1000.0, retry_in=10.0)
+    waits = {-90000.0: 10.0, 1000.0: 10.0, 1004.0: 6.0, 1010.0: 0.0, 90000.0: 0.0}
+    assert {now: codec.delay(job, now) for now in waits} == waits
+    assert codec.delay(codec.with_attempt(job, None), 0.0) is None
+    assert codec.delay(msgspec.structs.replace(job, attempts=[]), 900.0) == 110.0, (
+        "a file of an older version does not say"
+    )
 
 
 def proposal(**changes: object) -> Proposal:

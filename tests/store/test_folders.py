@@ -269,7 +269,7 @@ def test_a_new_job_s_id_cannot_lead_out_of_the_state(store: FolderStore) -> None
 
 
 def test_a_change_is_written_before_the_move(store: FolderStore) -> None:
-    change = Change(attempt=DIED, not_before=NOW + 60)
+    change = Change(attempt=DIED, retry_in=60)
     store.carry_out([create(1), claim(1), requeue(1, change)])
     job = store.read(job_id(1), PENDING)
     assert job.attempts == [
@@ -279,6 +279,7 @@ def test_a_change_is_written_before_the_move(store: FolderStore) -> None:
             "seconds": 2.0,
             "outcome": "died",
             "error": {"type": "WorkerDied", "message": "killed by signal 9", "traceback": ""},
+            "retry_in": 60,
         }
     ]
     assert job.not_before == codec.stamp(NOW + 60)

@@ -146,7 +146,7 @@ def test_an_output_that_is_not_written_is_a_failure_that_says_so(yard: Yard) -> 
     assert yard.message(reply) == "run() has not written its output data/a.txt"
     assert "traceback" not in yard.failed(reply)["error"]
     assert isinstance(reply.event, Failed)
-    assert reply.event.retry_at is not None
+    assert reply.event.retry_in is not None
 
 
 @pytest.mark.parametrize(
