@@ -52,6 +52,7 @@ class Handed:
         entries = self._inbox.scan(time.monotonic())
         withdrawn = tuple(filter(self._is_withdrawn, dict.fromkeys(entry.job.id for entry in entries if entry.job)))
         if withdrawn:
+            self._inbox.came_back()
             yield Withdrawn(withdrawn)
         for entry in entries:
             if entry.kind == "bad":

@@ -29,7 +29,8 @@ _LEAST_ROOM = 24  # columns; what is said about a job goes on a line of its own 
 
 
 def print_state(out: Paper, state: State, command: Callable[..., str]) -> None:
-    out.say(f"{_count(state.total, 'job')} in {state.state}")
+    moving = ", counted while they moved: a few may be missing" if state.moving else ""
+    out.say(f"{_count(state.total, 'job')} in {state.state}{moving}")
     if state.total:
         shown = [name for name, count in state.statuses.items() if count]
         rows = [

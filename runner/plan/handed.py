@@ -54,5 +54,8 @@ class _OnPaper(Inbox):
         job = self.with_history(entry, proposal)
         return None if job is None else self._paper.stage(proposal.id, codec.encode(job))
 
+    def came_back(self) -> None:
+        """Nothing moves."""
+
     def remove(self, entry: Entry) -> None:
         """It stays."""

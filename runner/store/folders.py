@@ -22,13 +22,14 @@ from runner.store.codec import Brief, JobFile
 from runner.store.files import Files
 from runner.store.lock import Holder, announce, hold_lock, holder
 from runner.store.quarantine import put_aside
-from runner.store.shelf import LOCKS, TMP, Durability, Shelf
+from runner.store.shelf import TMP, Durability, Shelf
 from runner.store.steps import Steps
 
 __all__ = ["FolderStore"]
 
 _MAX_LEFTOVERS = 2000
 _SCANS = 4  # a reader's tries, while jobs move backward under it
+_FINDS = 50  # likewise, for one job: it would have to move backward under each of them
 
 
 class FolderStore:
@@ -207,24 +208,30 @@ class FolderStore:
     # --------------------------------------------------------------------------------------------------- looking
 
     def scan(self) -> dict[str, Status]:
-        """Every id with its status, by names only. Complete also while a runner moves jobs, forward or backward."""
+        """Every id with its status, by names only. Beside a runner that moves jobs backward, see `survey`."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[dict[str, Status], bool]:
+        """The same, and whether it is complete for certain: not if jobs moved backward under each of its passes."""
         union: dict[str, Status] = {}
-        seen: dict[str, Status] = {}
-        watched = LOCKS in self.shelf.fds
+        last = -1
         for _ in range(_SCANS):
-            before = self.shelf.generation() if watched else 0
+            before = self.shelf.generation()
             seen = self._scan_once()
-            if not watched or (before % 2 == 0 and self.shelf.generation() == before):
-                return seen
-            if seen == union:  # odd, and yet still: the runner died while it moved jobs backward
-                return seen
+            still = self.shelf.generation() == before
+            if still and before % 2 == 0:
+                return seen, True
             union |= seen
-        # Never still: what one pass had and the last one missed is looked up by name.
-        for id in union.keys() - seen.keys():
+            # Odd, and yet the same for two passes: a large group of moves, or the runner died in one. In a group no job
+            # goes back twice, so one pass or the other has it.
+            if sure := still and before == last:
+                break
+            last = before if still else -1
+        for id in union.keys() - seen.keys():  # what one pass had and the last one missed is looked up by name
             status = self.find(id)
             if status is not None:
                 seen[id] = status
-        return seen
+        return seen, sure
 
     def _scan_once(self) -> dict[str, Status]:
         # In the order of the flow: a job that moves on meanwhile is seen twice, and the later sighting counts.
@@ -244,10 +251,18 @@ class FolderStore:
         """Where one job is; None: in no status folder (perhaps back in inbox/)."""
         if not codec.is_id(id):
             return None
-        for _ in range(2):  # it may move while it is looked for; twice round finds it unless it does that all the time
+        last = -1
+        for _ in range(_FINDS):
+            before = self.shelf.generation()
             for status in FLOW_ORDER:
                 if status in self.shelf.fds and self.shelf.files.exists(self.shelf.fds[status], f"{id}.json"):
                     return status
+            if self.shelf.generation() != before:  # it may have moved backward while it was looked for
+                last = -1
+            elif before % 2 == 0 or before == last:
+                break
+            else:
+                last = before
         return None
 
     def read(self, id: str, status: Status) -> JobFile:

@@ -121,6 +121,11 @@ class Inbox:
         wished = codec.with_wish(job, proposal, proposal.after)
         return codec.with_attempt(wished, None, reset_retries=True)
 
+    def came_back(self) -> None:
+        """Jobs were moved here from their status folders, and go to pending/ next: who scans meanwhile scans again."""
+        self._shelf.begin_backward()
+        self._shelf.end_backward()
+
     def remove(self, entry: Entry) -> None:
         """Unlink the file: what it asked for has been done. One that has come in its place meanwhile stays."""
         files, inbox = self._shelf.files, self._shelf.fds[INBOX]

@@ -55,6 +55,7 @@ class State(Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     state: str
     total: int
+    moving: bool  # jobs moved backward all the time that they were counted: a few may not be in the numbers
     statuses: dict[str, int]  # all of them, in the order of the flow
     tasks: dict[str, dict[str, int]]  # class name -> status -> jobs
     inbox: int
@@ -83,7 +84,7 @@ _decode = msgspec.json.Decoder(_Head).decode
 def look(store: FolderStore, now: float) -> State:
     """The state at `now`, in seconds since the epoch. Raises NewerSchema for the record of a newer version."""
     runner = live_runner(store)
-    known = store.scan()
+    known, sure = store.survey()
     pairs = Counter(zip((id[:-17] for id in known), known.values(), strict=True))
     pairs = Counter({pair: count for pair, count in pairs.items() if pair[1] is not Status.QUARANTINE})
     tasks: dict[str, dict[str, int]] = {}
@@ -104,6 +105,7 @@ def look(store: FolderStore, now: float) -> State:
     return State(
         state=store.path,
         total=pairs.total(),
+        moving=not sure,
         statuses=statuses,
         tasks=dict(sorted(tasks.items())),
         inbox=inbox,

@@ -234,9 +234,7 @@ def test_nobody_waits_longer_than_he_was_put_off_for() -> None:
     waits = {-90000.0: 10.0, 1000.0: 10.0, 1004.0: 6.0, 1010.0: 0.0, 90000.0: 0.0}
     assert {now: codec.delay(job, now) for now in waits} == waits
     assert codec.delay(codec.with_attempt(job, None), 0.0) is None
-    assert codec.delay(msgspec.structs.replace(job, attempts=[]), 900.0) == 110.0, (
-        "a file of an older version does not say"
-    )
+    assert codec.delay(msgspec.structs.replace(job, attempts=[]), 900.0) == 110.0, "an older file"
 
 
 def proposal(**changes: object) -> Proposal:

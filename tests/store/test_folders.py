@@ -732,6 +732,31 @@ def test_a_scan_beside_moves_forward_and_backward_misses_no_job(tmp_path: Path) 
         other.join()
 
 
+def _move_without_rest(path: Path, ready: multiprocessing.connection.Connection) -> None:  # type: ignore[name-defined]
+    with open_store(path) as store:
+        store.carry_out([create(1)])
+        ready.send(None)
+        while not ready.poll():
+            store.carry_out([claim(1)])
+            store.carry_out([requeue(1, Change())])
+
+
+def test_who_looks_for_a_job_that_never_rests_finds_it_or_knows_better(tmp_path: Path) -> None:
+    here, there = multiprocessing.Pipe()
+    other = multiprocessing.get_context("fork").Process(target=_move_without_rest, args=(tmp_path, there))
+    other.start()
+    here.recv()
+    try:
+        with open_store(tmp_path) as store:
+            for _ in range(3000):
+                found, sure = store.survey()
+                assert len(found) == 1 or not sure
+                assert store.find(job_id(1)) is not None
+    finally:
+        here.send(None)
+        other.join()
+
+
 def test_a_runner_that_died_in_a_backward_move_does_not_hold_up_readers_for_ever(tmp_path: Path) -> None:
     files = CountingFiles()
     with open_store(tmp_path, files=files) as store:
