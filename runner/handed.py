@@ -15,7 +15,7 @@ from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.events import Cancelled, Event, Invalidated, Retried, Submitted, Withdrawn
-from runner.core.model import Proposal
+from runner.core.model import Proposal, Status
 from runner.errors import CycleFound, Refused, RunnerError
 from runner.store.folders import FolderStore
 from runner.store.inbox import Entry, Inbox
@@ -32,6 +32,7 @@ class Handed:
         self._engine = engine
         self._inbox = Inbox(store)
         self._tasks: dict[str, tuple[list[Entry], Task]] = {}  # what the event under way is made of
+        self._kept: list[tuple[Entry, tuple[str, ...]]] = []  # commands, and who is to come back from a worker first
         self.quarantined = 0
         self.stop_wanted = False
 
@@ -48,6 +49,7 @@ class Handed:
 
     def collect(self) -> Iterator[Event]:
         """What was handed in since the last time. After each event `settled` must be called."""
+        self.release()
         jobs: dict[str, tuple[list[Entry], Task]] = {}
         entries = self._inbox.scan(time.monotonic())
         withdrawn = tuple(filter(self._is_withdrawn, dict.fromkeys(entry.job.id for entry in entries if entry.job)))
@@ -70,6 +72,15 @@ class Handed:
             else:
                 yield self._submitted(batch)
             jobs = self._tasks  # what is left to be proposed again, if the batch was refused
+
+    def release(self) -> None:
+        """Remove the commands that have been carried out since they were heard."""
+        kept, self._kept = self._kept, []
+        for entry, ids in kept:
+            if self._running(ids):
+                self._kept.append((entry, ids))
+            else:
+                self._inbox.remove(entry)
 
     def settled(self, event: Event, refused: Refused | None) -> None:
         """The event was carried out, or the engine refused it."""
@@ -163,7 +174,13 @@ class Handed:
             case verb:
                 self._put_aside(entry, f"no command this runner knows: {verb!r} with {fields}")
                 return
-        self._inbox.remove(entry)
+        if fields["verb"] in ("cancel", "invalidate") and (running := self._running(ids)):
+            self._kept.append((self._inbox.keep(entry), running))
+        else:
+            self._inbox.remove(entry)
+
+    def _running(self, ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(id for id in ids if self._engine.ledger.status(id) is Status.RUNNING)
 
     def _put_aside(self, entry: Entry, reason: str) -> None:
         self._store.quarantine(INBOX, entry.name, reason)

@@ -192,6 +192,7 @@ class Session:
                         loop.submit(roots, note_admitted, self._runs.dropped(record))
                         roots.clear()  # the engine has what it needs of them: a million proposals are a gigabyte
                     complete = loop.run()
+                    handed.release()
             finally:
                 executor.close()
                 recorder.close()

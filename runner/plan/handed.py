@@ -57,5 +57,9 @@ class _OnPaper(Inbox):
     def came_back(self) -> None:
         """Nothing moves."""
 
+    def keep(self, entry: Entry) -> Entry:
+        """Nobody runs."""
+        return entry
+
     def remove(self, entry: Entry) -> None:
         """It stays."""

@@ -28,6 +28,7 @@ from runner.store.shelf import INBOX, MAX_JOB_BYTES, RETURNABLE, TMP
 MAX_BYTES = 16 << 20
 GRACE = 2.0  # seconds for a file that does not parse: people use `cp`
 _COMMAND = ".do.json"
+_KEPT = ".kept."  # begins the name of a command that somebody has heard, and not carried out
 _SYNC_EACH = 16  # up to so many files, an fsync each is quicker than one of the whole disk
 _serial = count(1)
 
@@ -51,6 +52,7 @@ class Inbox:
     def __init__(self, store: FolderStore) -> None:
         self._shelf = store.shelf
         self._first_seen: dict[str, tuple[int, int, float]] = {}  # of what does not parse: size, mtime, until when
+        self._kept: set[str] = set()  # commands that this runner has heard
         self.waiting = 0
         """How many files the last scan left for later, as they do not parse and may not be whole yet."""
 
@@ -59,7 +61,8 @@ class Inbox:
         self.waiting = 0
         if INBOX not in self._shelf.fds:
             return []
-        names = [name for name in self._shelf.files.names(self._shelf.fds[INBOX]) if not name.startswith(".")]
+        there = self._shelf.files.names(self._shelf.fds[INBOX])
+        names = [name for name in there if name[0] != "." or (name.startswith(_KEPT) and name not in self._kept)]
         if not names:
             self._first_seen.clear()
             return []
@@ -126,8 +129,19 @@ class Inbox:
         self._shelf.begin_backward()
         self._shelf.end_backward()
 
+    def keep(self, entry: Entry) -> Entry:
+        """A command that was heard, and is carried out only when a worker is through. If this runner dies before that,
+        the next one hears of it again. Gives the entry under its new name.
+        """
+        name, inbox = _KEPT + entry.name.removeprefix(_KEPT), self._shelf.fds[INBOX]
+        self._kept.add(name)
+        with suppress(FileNotFoundError):  # taken away: it was said all the same
+            self._shelf.files.rename(inbox, entry.name, inbox, name)
+        return msgspec.structs.replace(entry, name=name)
+
     def remove(self, entry: Entry) -> None:
         """Unlink the file: what it asked for has been done. One that has come in its place meanwhile stays."""
+        self._kept.discard(entry.name)
         files, inbox = self._shelf.files, self._shelf.fds[INBOX]
         with suppress(FileNotFoundError):  # a retry: the job went back to its folder by a rename
             if _mark(files.stat(inbox, entry.name)) == entry.mark:
