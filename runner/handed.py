@@ -175,7 +175,7 @@ class Handed:
                 self._put_aside(entry, f"no command this runner knows: {verb!r} with {fields}")
                 return
         if fields["verb"] in ("cancel", "invalidate") and (running := self._running(ids)):
-            self._kept.append((self._inbox.keep(entry), running))
+            self._kept.append((self._inbox.keep(entry, running), running))
         else:
             self._inbox.remove(entry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runner.catalog import Catalog
 from runner.core.engine import Engine
@@ -57,7 +57,7 @@ class _OnPaper(Inbox):
     def came_back(self) -> None:
         """Nothing moves."""
 
-    def keep(self, entry: Entry) -> Entry:
+    def keep(self, entry: Entry, ids: Sequence[str]) -> Entry:
         """Nobody runs."""
         return entry
 

@@ -129,15 +129,22 @@ class Inbox:
         self._shelf.begin_backward()
         self._shelf.end_backward()
 
-    def keep(self, entry: Entry) -> Entry:
-        """A command that was heard, and is carried out only when a worker is through. If this runner dies before that,
-        the next one hears of it again. Gives the entry under its new name.
+    def keep(self, entry: Entry, ids: Sequence[str]) -> Entry:
+        """A command that was heard, and is carried out for these jobs only when a worker is through with them. If this
+        runner dies before that, the next one hears of it again. Gives the entry that is left.
         """
-        name, inbox = _KEPT + entry.name.removeprefix(_KEPT), self._shelf.fds[INBOX]
-        self._kept.add(name)
-        with suppress(FileNotFoundError):  # taken away: it was said all the same
-            self._shelf.files.rename(inbox, entry.name, inbox, name)
-        return msgspec.structs.replace(entry, name=name)
+        files, tmp, inbox = self._shelf.files, self._shelf.fds[TMP], self._shelf.fds[INBOX]
+        left = msgspec.structs.replace(
+            entry, name=_KEPT + entry.name.removeprefix(_KEPT), command={**entry.command, "ids": list(ids)}
+        )
+        staged = self._shelf.write_tmp("kept", msgspec.json.encode(left.command))
+        files.sync_file(tmp, staged)
+        files.rename(tmp, staged, inbox, left.name)
+        if entry.name != left.name:
+            self.remove(entry)
+        files.sync_folder(inbox)
+        self._kept.add(left.name)
+        return left
 
     def remove(self, entry: Entry) -> None:
         """Unlink the file: what it asked for has been done. One that has come in its place meanwhile stays."""

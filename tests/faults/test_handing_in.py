@@ -404,6 +404,21 @@ def test_cancel_of_what_runs_holds(project: Project, struck: Counter[str], wait:
     assert not os.listdir(project.state / "inbox")
 
 
+def test_a_wish_that_is_kept_is_about_who_runs(project: Project, struck: Counter[str]) -> None:
+    """Whom it has reached already may be retried meanwhile, and is not cancelled again by the next runner."""
+    process = patient(project)
+    (source,), copies = project.ids("running"), sorted(project.ids("pending"))
+    assert project.runner("cancel", source, *copies, "--wait").code == 0
+    assert project.ids("cancelled") == {*copies}
+    assert project.runner("retry", *copies, "--wait").code == 0
+    kill(project, process, struck)
+    let_go(project, "Source-slow")
+    assert project.runner("resume").code == 1
+    assert project.ids("cancelled") == {source}
+    assert project.ids("blocked") == {*copies}
+    assert started(project) == {"Source-slow": 1}
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
 def test_invalidate_of_what_runs_holds(project: Project, struck: Counter[str], killed: bool) -> None:
     """What its worker had of last time is not to be relied on: in the end it was made from nothing."""
