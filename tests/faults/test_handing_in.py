@@ -146,6 +146,7 @@ FILES = 40  # of each script
 DEATHS = 40 if TORTURE else 3
 
 PRODUCER = """
+    {runner} submit jobs.hand:Unit number=7
     for number in {numbers}; do {runner} submit jobs.hand:Unit number=$number; done
     {runner} submit --file - < lines-{name}
     {runner} submit jobs.hand:Unit number=7
