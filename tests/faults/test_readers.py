@@ -64,7 +64,6 @@ class Reader:
         self.sure: set[str] = set()  # ids that some look has seen, and nobody takes away
         self.least = 0
         self.looks = 0  # with jobs moving under them
-        self.moving = 0
 
     def look(self) -> None:
         """One look. It struck, if jobs moved under it."""
@@ -83,7 +82,7 @@ class Reader:
         known = len(self.sure)
         state = look(store, time.time())
         assert state.total == sum(state.statuses.values()) == sum(sum(each.values()) for each in state.tasks.values())
-        self.moving += state.moving
+        self.struck["told as moving"] += state.moving
         assert max(known, self.least) <= state.total <= JOBS or state.moving, f"{known}, {self.least}: {state}"
         if not state.moving:
             self.least = state.total
