@@ -148,7 +148,7 @@ DEATHS = 40 if TORTURE else 3
 PRODUCER = """
     {runner} submit jobs.hand:Unit number=7
     for number in {numbers}; do {runner} submit jobs.hand:Unit number=$number; done
-    {runner} submit --file - < lines-{name}
+    {runner} submit --file - < {file}
     {runner} submit jobs.hand:Unit number=7
 """
 RENAMER = "for made in made/renamed-*.json; do cp $made new.json; mv new.json state/inbox/${made#made/}; done"
@@ -171,7 +171,6 @@ class Hands:
 
     def shell(self, name: str, script: str) -> None:
         mark = f"hand-{name}"
-        script = "\n".join([script] * self.rounds) if "submit" in script else script
         with (
             (self.project.root / f"{name}.txt").open("wb") as said,
             (self.project.root / "hands.txt").open("ab") as bad,
@@ -191,12 +190,15 @@ class Hands:
         (root / "made").mkdir(exist_ok=True)
         runner = " ".join(self.project.command())
         for name in ("one", "two", "three", "four"):
-            several, lines = self.numbers(SINGLE), self.numbers(LINES)
-            text = "".join(json.dumps({**UNIT, "params": {"number": number}}) + "\n" for number in lines)
-            (root / f"lines-{name}").write_text(text)
-            self.shell(name, PRODUCER.format(numbers=" ".join(map(str, several)), runner=runner, name=name))
-            if name != "four":  # which is killed
-                self.wanted.update(several, lines)
+            script = ""
+            for turn in range(self.rounds):
+                several, lines, file = self.numbers(SINGLE), self.numbers(LINES), f"lines-{name}-{turn}"
+                text = "".join(json.dumps({**UNIT, "params": {"number": number}}) + "\n" for number in lines)
+                (root / file).write_text(text)
+                script += PRODUCER.format(numbers=" ".join(map(str, several)), runner=runner, file=file)
+                if name != "four":  # which is killed
+                    self.wanted.update(several, lines)
+            self.shell(name, script)
         for kind, script in (("renamed", RENAMER), ("copied", COPIER)):
             for number in self.numbers(FILES):
                 (root / "made" / f"{kind}-{number}.json").write_text(json.dumps({**UNIT, "params": {"number": number}}))
@@ -225,7 +227,7 @@ class Hands:
         def enough() -> bool:
             return self.project.count("done") >= goal or all(p.poll() is not None for p in self.processes.values())
 
-        processes.wait_until("the runner takes in what is handed in", enough, 30)
+        processes.wait_until("the runner takes in what is handed in", enough, 60)
 
 
 def go_on(project: Project) -> subprocess.Popen[bytes]:
