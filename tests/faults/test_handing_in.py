@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 from collections import Counter
@@ -170,7 +171,7 @@ class Hands:
         return list(range(self.next - count, self.next))
 
     def shell(self, name: str, script: str) -> None:
-        mark = f"hand-{name}"
+        mark = f"hand-{name}-{secrets.token_hex(8)}"
         with (
             (self.project.root / f"{name}.txt").open("wb") as said,
             (self.project.root / "hands.txt").open("ab") as bad,
