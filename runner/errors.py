@@ -18,8 +18,6 @@ All are picklable: they carry nothing but strings and plain values.
 
 from __future__ import annotations
 
-import os
-
 GO_ON = "nothing was lost: free what is lacking, then `resume`"
 """What to do once the machine does what it should again."""
 
@@ -29,7 +27,7 @@ def plainly(error: Exception) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     path = error.filename if error.filename2 is None else error.filename2
-    return error.strerror if path is None else f"{error.strerror}: {os.fsdecode(path)}"
+    return error.strerror if path is None else f"{error.strerror}: {path}"
 
 
 class RunnerError(Exception):

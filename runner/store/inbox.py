@@ -134,11 +134,10 @@ class Inbox:
         runner dies before that, the next one hears of it again. Gives the entry that is left.
         """
         files, tmp, inbox = self._shelf.files, self._shelf.fds[TMP], self._shelf.fds[INBOX]
-        left = msgspec.structs.replace(
-            entry, name=_KEPT + entry.name.removeprefix(_KEPT), command={**entry.command, "ids": list(ids)}
-        )
-        staged = self._shelf.write_tmp("kept", msgspec.json.encode(left.command))
+        name, command = _KEPT + entry.name.removeprefix(_KEPT), {**entry.command, "ids": list(ids)}
+        staged = self._shelf.write_tmp("kept", msgspec.json.encode(command))
         files.sync_file(tmp, staged)
+        left = msgspec.structs.replace(entry, name=name, command=command, mark=_mark(files.stat(tmp, staged)))
         files.rename(tmp, staged, inbox, left.name)
         if entry.name != left.name:
             self.remove(entry)
