@@ -68,7 +68,8 @@ class FolderStore:
     def close(self) -> None:
         """Tidy up, and close the folders."""
         if self.shelf.fds and not self._failure:
-            self.tidy()
+            with suppress(OSError):  # the next recovery does it; and what went wrong before is what is to be told
+                self.tidy()
         self.shelf.close()
 
     @property

@@ -560,6 +560,18 @@ def test_after_a_failed_sync_nothing_is_moved_any_more(tmp_path: Path) -> None:
         assert store.scan() == {job_id(1): PENDING}
 
 
+def test_what_cannot_be_tidied_hides_no_error(tmp_path: Path) -> None:
+    """A disk that dies: what it died of is told, not that it is dead when the store is closed."""
+    open_store(tmp_path).close()
+    files = FaultyFiles(error=OSError(5, "Input/output error"))
+    store = open_store(tmp_path, files=files)
+    store.carry_out([create(1), claim(1), requeue(1, Change())])
+    assert store.shelf.leftovers
+    files.at = files.calls + 1
+    store.close()
+    assert not store.shelf.fds
+
+
 # ----------------------------------------------------------------------------------------------------- recovery
 
 
