@@ -187,6 +187,12 @@ def test_with_threads_the_innocent_are_done_and_the_one_that_dies_alone_is_charg
     assert sorted(os.listdir("data")) == ["0.txt", "1.txt", "2.txt"]
 
 
+def test_a_state_that_cannot_be_opened_is_said_to_be_so(project: Path) -> None:
+    (project / "file").touch()
+    with pytest.raises(StateError, match="file/state"):
+        runner.run([Noop(1)], state="file/state", **QUICK)
+
+
 def test_a_state_that_workers_cannot_write_to_ends_the_run_and_fails_no_job(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
