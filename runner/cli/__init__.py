@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from runner.cli.project import Project, tell
-from runner.errors import RunnerError
+from runner.errors import RunnerError, StateError
 
 _VERBS = {
     "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
@@ -104,6 +104,9 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
+    except OSError as error:  # the disk fails, is full, or may not be written to
+        _say(f"{error}; nothing was lost: see what is wrong there, then try again")
+        code = StateError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

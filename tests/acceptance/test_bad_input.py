@@ -149,6 +149,14 @@ def test_unknown_option_or_verb(project: Project) -> None:
     assert project.runner("no-such-verb").code == 2
 
 
+def test_a_state_folder_that_cannot_be(project: Project) -> None:
+    for verb in (("run",), ("submit", "jobs.good:good"), ("status",), ("check",)):
+        outcome = project.runner("--state", "pyproject.toml/state", *verb)
+        assert outcome.code == 4, outcome.err
+        assert "pyproject.toml/state" in outcome.said
+        assert len(outcome.err.splitlines()) <= 2, outcome.err
+
+
 def test_no_target_and_no_state(project: Project) -> None:
     """Without a target: what is unfinished and in the inbox. Nothing there is no fault."""
     assert project.runner("run").code == 0
