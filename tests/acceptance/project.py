@@ -37,6 +37,7 @@ class Project:
     root: Path
     settings: str = ""
     variables: dict[str, str] = field(default_factory=dict)  # of the runner's environment
+    hears: Path | None = None  # the file that what started runners say goes to; None: stderr.txt in the project
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by the mark of its family
 
     def __post_init__(self) -> None:
@@ -49,6 +50,10 @@ class Project:
     @property
     def state(self) -> Path:
         return self.root / "state"
+
+    @property
+    def ear(self) -> Path:
+        return self.hears or self.root / "stderr.txt"
 
     @property
     def log(self) -> Path:
@@ -83,9 +88,9 @@ class Project:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start a verb in a process group of its own; what it says goes to stderr.txt."""
+        """Start a verb in a process group of its own; what it says goes to a file, for `said`."""
         mark = secrets.token_hex(8)
-        with (self.root / "stderr.txt").open("ab") as said:
+        with self.ear.open("ab") as said:
             process = subprocess.Popen(
                 [*before, *self.command(*words)],
                 stdin=subprocess.DEVNULL,
@@ -111,7 +116,7 @@ class Project:
 
     def said(self) -> str:
         """What the started runners said so far, on one line."""
-        return re.sub(r"\s+", " ", (self.root / "stderr.txt").read_text(errors="replace"))
+        return re.sub(r"\s+", " ", self.ear.read_text(errors="replace"))
 
     def close(self) -> None:
         """End all that was started and is still alive."""

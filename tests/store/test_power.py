@@ -1,12 +1,9 @@
-"""Real power cuts: an ext4 on a loop device is shut down without its journal being flushed, and mounted again."""
+"""The store alone under real power cuts; tests/faults/test_power_cuts.py has the whole runner."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,53 +14,19 @@ from runner.store import codec
 from runner.store.inbox import Inbox, command, hand_in
 from runner.store.runs import RunFile, Runs
 from tests.conftest import SEED
+from tests.faults.disk import KINDS, Disk, new_disk
 from tests.store.support import NOW, RUN, contents, job_id, names, open_store, proposal
 from tests.store.test_agreement import Driver, Jobs
 
 pytestmark = pytest.mark.root
 
-SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, b"\x02\x00\x00\x00"
-KINDS = ("create", "create", "move", "move", "move", "move", "rewish", "bind", "deliver", "discard")
+ACTS = ("create", "create", "move", "move", "move", "move", "rewish", "bind", "deliver", "discard")
 
 
-class Disk:
-    """A file system that can lose its power."""
-
-    def __init__(self, image: Path, mountpoint: Path) -> None:
-        self.image, self.path = image, mountpoint
-
-    def mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.path)], check=True, capture_output=True)
-
-    def cut(self) -> None:
-        """Everything that is not durable by now is gone. Every descriptor must have been closed by the caller."""
-        descriptor = os.open(self.path, os.O_RDONLY)
-        fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH)
-        os.close(descriptor)
-        self.unmount()
-        self.mount()
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
-    if mkfs is None:
-        pytest.skip("needs mkfs.ext4")
-    image = tmp_path / "image"
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run([mkfs, "-q", "-F", str(image)], check=True, capture_output=True)
-    (tmp_path / "mnt").mkdir()
-    disk = Disk(image, tmp_path / "mnt")
-    try:
-        disk.mount()
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"cannot mount a loop device here: {error.stderr!r}")
-    yield disk
-    disk.unmount()
+@pytest.fixture(params=sorted(KINDS))
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    with new_disk(request.param, tmp_path) as disk:
+        yield disk
 
 
 def test_a_cut_at_any_time_leaves_a_state_at_or_after_the_last_sync(
@@ -80,7 +43,7 @@ def test_a_cut_at_any_time_leaves_a_state_at_or_after_the_last_sync(
         durable = 0
         store.sync()
         for _ in range(random_one.randrange(1, 9)):
-            acts = [(random_one.choice(KINDS), *(random_one.randrange(n) for n in (4, 10, 10))) for _ in range(12)]
+            acts = [(random_one.choice(ACTS), *(random_one.randrange(n) for n in (4, 10, 10))) for _ in range(12)]
             commands = driver.call(acts)
             store.sync()  # as the loop does before it commits what workers staged
             durable = len(states) - 1

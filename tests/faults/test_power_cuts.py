@@ -1,0 +1,274 @@
+"""The power is cut under a real runner: what came to done/ is whole, what was acknowledged is there, and it goes on.
+
+Project and state lie on a loop device with ext4 or XFS. A cut is followed by a remount and a look at what is left,
+before anybody resumes. Cuts come at random moments, and before and after every sync that a run makes.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
+from time import monotonic, sleep
+
+import pytest
+
+from tests.acceptance import processes
+from tests.acceptance.conftest import ROUNDS
+from tests.acceptance.project import Project
+from tests.acceptance.test_kill_resume import FLOW, SMALL, SMALL_JOBS, expected, outputs, working_project
+from tests.faults.aftermath import PATIENCE, is_on_record, left_in_order, look
+from tests.faults.at_sync import Strike, armed, syncs
+from tests.faults.conftest import TORTURE
+from tests.faults.disk import KINDS, Disk, cut_power, new_disk
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+SHAPE = {"roots": 2, "pairs": 4, "links": 6, "singles": 12}
+JOBS = 1 + 2 + 2 * 2 * 4 + 6 + 12
+RUN = ("run", FLOW, *(f"{name}={count}" for name, count in SHAPE.items()), "--workers", "3")
+
+NewProject = Callable[..., Project]
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    with new_disk(request.param, tmp_path_factory.mktemp("disk")) as disk:
+        yield disk
+
+
+@pytest.fixture
+def new_project(disk: Disk, tmp_path: Path) -> Iterator[NewProject]:
+    """Makes projects on the disk, with the tasks of work.py; their runners are heard elsewhere."""
+    if disk.dead:  # a test before this one failed
+        disk.again()
+    made: list[Project] = []
+
+    def make(name: str = "project", **variables: str) -> Project:
+        made.append(Project(disk.path / tmp_path.name / name, hears=tmp_path / f"{name}.txt"))
+        working_project(made[-1], **variables)
+        disk.sync()
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.close()
+    shutil.rmtree(disk.path / tmp_path.name, ignore_errors=True)
+
+
+@pytest.fixture
+def project(new_project: NewProject) -> Project:
+    return new_project()
+
+
+# ------------------------------------------------------------------------------------------------ nights of cuts
+
+
+def at_the_end(project: Project, jobs: int, wanted: dict[str, str]) -> None:
+    assert outputs(project) == wanted
+    assert project.counts() == {"done": jobs}
+    look(project)
+
+
+class Nights:
+    """Runs, night after night, with other pages and another source each; cut, looked at and resumed until exit 0."""
+
+    def __init__(self, project: Project, disk: Disk, seed: int, struck: Counter[str]) -> None:
+        self.project, self.disk, self.struck = project, disk, struck
+        self.random = random.Random(seed)
+        self.night = 0
+        self.first = RUN
+        self.earlier: set[str] = set()
+        self.cuts = 0
+
+    def run(self, cuts: int, nights: int) -> None:
+        """Until there were so many cuts in so many nights, and then to the end."""
+        process = self.start()
+        while self.cuts < cuts or self.night < nights:
+            wanted = self.cuts < cuts * (self.night + 1) / nights
+            if wanted and self.moment(process):
+                cut_power(self.disk.path)
+                ended = self.death(process)
+            else:
+                assert process.wait(timeout=PATIENCE) == 0, self.project.said()[-2000:]
+                cut_power(self.disk.path)
+                self.struck["cut after exit 0"] += 1
+                ended = True
+            self.project.all_gone(process, PATIENCE)
+            self.disk.again()
+            if ended:
+                self.dawn()
+            else:
+                look(self.project)
+            process = self.start()
+        assert process.wait(timeout=PATIENCE) == 0, self.project.said()[-2000:]
+        self.project.all_gone(process, PATIENCE)
+        at_the_end(self.project, JOBS, self.wanted())
+
+    def start(self) -> Popen[bytes]:
+        """`resume`, once tonight's run is on record."""
+        self.said = self.project.ear.stat().st_size if self.project.ear.exists() else 0
+        return self.project.start(*(("resume",) if is_on_record(self.project, self.earlier) else self.first))
+
+    def noted(self) -> int:
+        """How much the tasks have done."""
+        return self.project.log.stat().st_size if self.project.log.exists() else 0
+
+    def moment(self, process: Popen[bytes]) -> bool:
+        """Wait for a random one. False if the run ended before. One in four is a time, which may strike a start."""
+        deadline = monotonic() + PATIENCE
+        by_time = self.random.random() < 0.25
+        due = monotonic() + (self.random.uniform(0.05, 0.8) if by_time else PATIENCE)
+        goal = self.noted() + self.random.randrange(15, 600)
+        while monotonic() < due and self.noted() < goal:
+            if process.poll() is not None:
+                return False
+            assert monotonic() < deadline, self.project.said()[-2000:]
+            sleep(0.002)
+        sleep(self.random.uniform(0, 0.02))
+        return process.poll() is None
+
+    def death(self, process: Popen[bytes]) -> bool:
+        """Those who found their disk dead leave, or are killed there and then. Whether the run had ended before."""
+        if self.random.random() < 0.5:
+            kind, ended = "cut and killed", killed(self.project, process) == 0
+        else:
+            kind, ended = "cut, and left by itself", left_in_order(self.project, process, self.said) == 0
+        self.cuts += not ended
+        self.struck["cut after exit 0" if ended else kind] += 1
+        return ended
+
+    def dawn(self) -> None:
+        """Last night's run said that it was over: all of it is there. Then the world changes."""
+        at_the_end(self.project, JOBS, self.wanted())
+        self.night += 1
+        self.earlier = self.project.names("runs")
+        self.first = (*RUN, "--force-task", "Fetch")
+        text = (Path(processes.__file__).parent / "work.py").read_text()
+        self.project.module("work", text.replace('f"page ', f'f"night {self.night}, page '))
+        (self.project.root / "data/chain/0.txt").write_text(f"{self.night}\n")
+        self.disk.sync()
+
+    def wanted(self) -> dict[str, str]:
+        files = expected(SHAPE["roots"], SHAPE["pairs"], SHAPE["links"])
+        tonight = f"night {self.night}, " if self.night else ""
+        for path, text in files.items():
+            if path.startswith("chain/"):
+                files[path] = f"{int(text) + self.night}\n"
+            else:
+                files[path] = text.replace("page ", f"{tonight}page ").replace("PAGE ", f"{tonight.upper()}PAGE ")
+        return files
+
+
+def killed(project: Project, process: Popen[bytes]) -> int:
+    """All of them, there and then, as a power cut does. The exit code."""
+    process.send_signal(signal.SIGKILL)  # not reaped yet, so the pid is still its own
+    processes.clear(project.mark(process))
+    project.all_gone(process, PATIENCE)
+    return process.wait()
+
+
+# ------------------------------------------------------------------------------------------------------ the tests
+
+
+@pytest.mark.parametrize("turn", range(ROUNDS))
+def test_cut_at_any_moment(turn: int, disk: Disk, new_project: NewProject, seed: int, struck: Counter[str]) -> None:
+    project = new_project(WORK_SECONDS="0.02")
+    Nights(project, disk, seed, struck).run(cuts=12 if TORTURE else 3, nights=2)
+
+
+def syncs_of_a_run(project: Project, log: Path) -> int:
+    """How many an undisturbed run of the small flow makes."""
+    armed(project, log)
+    assert project.runner("run", FLOW, *SMALL).code == 0
+    return len(syncs(log))
+
+
+@pytest.mark.parametrize("strike", ["cut-before", "cut-after"])
+def test_cut_at_the_nth_sync(
+    strike: Strike, disk: Disk, new_project: NewProject, tmp_path: Path, seed: int, struck: Counter[str]
+) -> None:
+    """So also after every commit group, and after the last."""
+    log = tmp_path / "syncs"
+    last = syncs_of_a_run(new_project("undisturbed", WORK_SECONDS="0"), log)
+    every = range(1, last + 1)
+    for at in every if TORTURE else random.Random(seed).sample(every, 1):
+        project = new_project(f"{strike}-{at}", WORK_SECONDS="0")
+        armed(project, log, strike, at)
+        disk.sync()
+        code = left_in_order(project, project.start("run", FLOW, *SMALL), 0)
+        struck[strike] += any(sync.struck for sync in syncs(log))
+        disk.again()
+        armed(project, log)
+        if code == 0:
+            at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
+        else:
+            look(project)
+        again = project.runner(*(("resume",) if is_on_record(project) else ("run", FLOW, *SMALL)))
+        assert again.code == 0, again.err
+        at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
+
+
+@pytest.mark.parametrize("turn", range(ROUNDS))
+def test_submit_that_returned_survives_a_cut_right_after(
+    turn: int, disk: Disk, project: Project, seed: int, struck: Counter[str]
+) -> None:
+    """Alone, and beside a runner that takes the jobs in at that moment; few (synced each) and many (all at once)."""
+    chance = random.Random(seed)
+    gate = project.root / "gate-Single-0"
+    given: set[str] = set()
+    for count in (3, 40, 16, 17, 200) if TORTURE else (3, 40):
+        for beside in (False, True):
+            process = at_work(project, gate) if beside else None
+            numbers = range(len(given) + 1, len(given) + 1 + count)
+            lines = "".join(f'{{"task": "jobs.work:Single", "params": {{"number": {n}}}}}\n' for n in numbers)
+            submitted = project.runner("submit", "--file", "-", given=lines)
+            assert submitted.code == 0, submitted.err
+            given |= set(submitted.out.split())
+            assert len(given) == numbers[-1]
+            if process is None:
+                cut_power(disk.path)
+            else:
+                sleep(chance.uniform(0, 0.4))  # the jobs are somewhere on their way through the folders
+                cut_power(disk.path)
+                killed(project, process)
+            disk.again()
+            look(project, given)
+            struck["cut after submit"] += 1
+    gate.unlink(missing_ok=True)
+    assert project.runner("run").code == 0
+    assert given <= project.ids("done")
+
+
+def at_work(project: Project, gate: Path) -> Popen[bytes]:
+    """A runner that has begun what it cannot end."""
+
+    def begun() -> int:
+        return project.log.read_bytes().count(b"start Single-0\n") if project.log.exists() else 0
+
+    gate.touch()
+    before = begun()
+    process = project.start("run", "jobs.work:Single", "number=0", "--workers", "1")
+    processes.wait_until("the runner works", lambda: begun() > before, PATIENCE)
+    return process
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_exit_0_is_for_good_unless_process_was_asked_for(
+    durability: str, disk: Disk, project: Project, struck: Counter[str]
+) -> None:
+    """Why the default is "power", and that these tests can fail."""
+    assert project.runner("run", FLOW, *SMALL, "--durability", durability).code == 0
+    disk.cut()
+    struck["cut"] += 1
+    if durability == "power":
+        at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
+    else:
+        empty = [file for file in project.state.glob("*/*-*.json") if file.stat().st_size == 0]
+        assert empty or project.counts() != {"done": SMALL_JOBS}
+        with pytest.raises((AssertionError, ValueError)):
+            at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
