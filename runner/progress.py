@@ -15,6 +15,7 @@ from runner.core.commands import Move
 from runner.core.engine import Engine
 from runner.core.events import Failed, Finished
 from runner.core.model import Status, Step
+from runner.store.mounts import LOST
 from runner.workers.port import Reply
 
 TERMINAL_EVERY = 0.1
@@ -38,6 +39,7 @@ class Progress:
         self.finished: Counter[str] = Counter()  # task name -> jobs that ran and succeeded
         self.changes: Counter[str] = Counter()
         self.up_to_date = 0
+        self._warned = False
 
     def moved(self, moves: Sequence[Move], now: float) -> None:
         for move in moves:
@@ -50,6 +52,9 @@ class Progress:
         event = reply.event
         if isinstance(event, Finished):
             self.changes[event.change] += 1
+            if reply.elsewhere and not self._warned and self._verbosity >= 0:
+                self._warned = True
+                self.say(f"warning: {reply.elsewhere} lies on another file system than state and project: {LOST}")
         elif isinstance(event, Failed) and self._verbosity >= 0:
             first = reply.error.splitlines()[0] if reply.error else ""
             if event.retry_in is not None:

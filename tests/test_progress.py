@@ -6,7 +6,7 @@ import io
 
 from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.events import Failed
+from runner.core.events import Failed, Finished
 from runner.core.model import Status, Step
 from runner.progress import Progress
 from runner.workers.port import Reply
@@ -35,6 +35,15 @@ def test_escape_codes_in_an_error_are_shown_and_not_obeyed() -> None:
     progress = Progress("r", stream=stream)
     progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: \x1b[2Jgone\x07"))
     assert stream.getvalue() == f"failed: {ID}: ValueError: \\x1b[2Jgone\\x07\n"
+
+
+def test_outputs_that_no_sync_covers_are_warned_of_once() -> None:
+    stream = io.StringIO()
+    progress = Progress("r", stream=stream)
+    for output in ("data/a", "data/b"):
+        progress.replied(Reply(event=Finished(id=ID, record="1.json"), elsewhere=output))
+    said = "warning: data/a lies on another file system than state and project"
+    assert stream.getvalue() == f"{said}: after a power cut a job may be newer than its outputs\n"
 
 
 def test_quiet_says_nothing() -> None:

@@ -7,6 +7,7 @@ import os
 JOURNALLED = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "jfs", "apfs", "ntfs3"})
 _EXT = ("ext3", "ext4")
 _JOURNALS = "/proc/fs/jbd2"
+LOST = "after a power cut a job may be newer than its outputs"
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse.sshfs", "lustre", "afs"})
 
 
@@ -49,5 +50,5 @@ def doubts(state: str, root: str, *, durable: bool) -> list[str]:
         elif durable and kind and kind not in JOURNALLED:
             said.append(f"{what} on {kind}: after a power cut files may be empty or missing, whatever was synced")
     if durable and os.stat(state).st_dev != os.stat(root).st_dev:
-        said.append("state and project lie on two file systems: after a power cut a job may be newer than its outputs")
+        said.append(f"state and project lie on two file systems: {LOST}")
     return said

@@ -104,6 +104,7 @@ class _Attempt:
         self.clock = time.perf_counter()
         self.staged: dict[str, str] = {}  # final path -> staging path
         self.published = False
+        self.elsewhere = ""
 
     # ------------------------------------------------------------------------------------------------------- the frame
 
@@ -260,6 +261,7 @@ class _Attempt:
             deliver[final] = path
             if settings.durable and found.st_dev not in settings.devices:
                 self.bench.sync(path)
+                self.elsewhere = final
         return outputs, deliver
 
     def _adopted(self, task: Task) -> dict[str, Digest | None] | None:
@@ -336,7 +338,7 @@ class _Attempt:
             dropped=dropped,
             change=told,
         )
-        return Reply(event=event, seconds=seconds)
+        return Reply(event=event, seconds=seconds, elsewhere=self.elsewhere)
 
     def _own_params(self, kind: TaskType) -> dict[str, Json]:
         if not kind.hints and not kind.inputs:

@@ -28,6 +28,7 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event: Finished | Failed | Lacked | Asked
     seconds: float = 0.0  # in run(), or in downstream_tasks() when only asked
     error: str = ""  # the last line of its error, when it failed
+    elsewhere: str = ""  # an output that no sync of the runner's covers: it lies on a file system of its own
 
 
 class Sight(Struct, frozen=True, omit_defaults=True):
