@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 SHAPE = {"roots": 2, "pairs": 4, "links": 6, "singles": 12}
 JOBS = 1 + 2 + 2 * 2 * 4 + 6 + 12
+BLANK = " "  # Find's list of names gets as many each night: other bytes, and the same names
 RUN = ("run", FLOW, *(f"{name}={count}" for name, count in SHAPE.items()), "--workers", "3")
 
 NewProject = Callable[..., Project]
@@ -104,6 +105,7 @@ class Nights:
                 self.dawn()
             else:
                 look(self.project)
+                self.every_output_is_whole()
             process = self.start()
         assert process.wait(timeout=PATIENCE) == 0, self.project.said()[-2000:]
         self.project.all_gone(process, PATIENCE)
@@ -147,20 +149,32 @@ class Nights:
         at_the_end(self.project, JOBS, self.wanted())
         self.night += 1
         self.earlier = self.project.names("runs")
-        self.first = (*RUN, "--force-task", "Fetch")
+        self.first = (*RUN, "--force-task", "Fetch", "--force-task", "Find")
         text = (Path(processes.__file__).parent / "work.py").read_text()
-        self.project.module("work", text.replace('f"page ', f'f"night {self.night}, page '))
+        text = text.replace('f"page ', f'f"night {self.night}, page ')
+        text = text.replace('f"{name}\\n"', f'f"{{name}}{BLANK * self.night}\\n"')
+        self.project.module("work", text)
         (self.project.root / "data/chain/0.txt").write_text(f"{self.night}\n")
         self.disk.sync()
 
-    def wanted(self) -> dict[str, str]:
+    def every_output_is_whole(self) -> None:
+        """Tonight's or last night's, also that of a job at work: nothing replaces a good file but a durable one."""
+        tonight, before = self.wanted(), self.wanted(self.night - 1)
+        for path, text in outputs(self.project).items():
+            if not Path(path).name.startswith("."):
+                assert text in (tonight[path], before[path]), f"{path}: {text!r}"
+
+    def wanted(self, night: int | None = None) -> dict[str, str]:
+        night = self.night if night is None else night
         files = expected(SHAPE["roots"], SHAPE["pairs"], SHAPE["links"])
-        tonight = f"night {self.night}, " if self.night else ""
+        mark = f"night {night}, " if night > 0 else ""
         for path, text in files.items():
             if path.startswith("chain/"):
-                files[path] = f"{int(text) + self.night}\n"
+                files[path] = f"{int(text) + night}\n"
+            elif path.startswith("found/"):
+                files[path] = text.replace("\n", f"{BLANK * night}\n")
             else:
-                files[path] = text.replace("page ", f"{tonight}page ").replace("PAGE ", f"{tonight.upper()}PAGE ")
+                files[path] = text.replace("page ", f"{mark}page ").replace("PAGE ", f"{mark.upper()}PAGE ")
         return files
 
 
