@@ -30,8 +30,11 @@ _START = """
 import json, sys
 spec = json.loads(sys.argv[1])
 sys.path[:] = spec.pop("path")
-from runner.workers.forkserver import main
-main(**spec)
+try:
+    from runner.workers.forkserver import main
+    main(**spec)
+except OSError as error:  # the disk that it is imported from fails, say
+    sys.exit(f"the process that forks the workers cannot go on: {error}")
 """
 
 

@@ -172,3 +172,13 @@ def test_what_a_module_prints_when_it_is_imported_is_no_data_of_the_runner_s(yar
     )
     assert done.stdout == ""
     assert "here I am" in done.stderr
+
+
+def test_where_it_cannot_be_it_says_so_in_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    server = ForkServer(str(tmp_path / "nowhere"), ())
+    with pytest.raises(ConnectionError):
+        Line(server, "")
+    server.close()
+    said = capfd.readouterr().err
+    assert said.startswith("the process that forks the workers cannot go on: [Errno 2]")
+    assert said.count("\n") == 1
