@@ -38,6 +38,7 @@ class Project:
     settings: str = ""
     variables: dict[str, str] = field(default_factory=dict)  # of the runner's environment
     hears: Path | None = None  # the file that what started runners say goes to; None: stderr.txt in the project
+    cwd: Path | None = None  # where the runner is called; None: the folder that the project is in
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by the mark of its family
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class Project:
             text=True,
             env=self.environment(),
             timeout=seconds,
-            cwd=self.root.parent,
+            cwd=self.cwd or self.root.parent,
             check=False,
         )
         assert "Traceback (most recent call last)" not in done.stderr, done.stderr
@@ -97,7 +98,7 @@ class Project:
                 stdout=said,
                 stderr=said,
                 env=self.environment() | {processes.MARK: mark},
-                cwd=self.root.parent,
+                cwd=self.cwd or self.root.parent,
                 start_new_session=True,
             )
         self.started[mark] = process

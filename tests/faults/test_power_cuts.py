@@ -21,7 +21,7 @@ from tests.acceptance import processes
 from tests.acceptance.conftest import ROUNDS
 from tests.acceptance.project import Project
 from tests.acceptance.test_kill_resume import FLOW, SMALL, SMALL_JOBS, expected, outputs, working_project
-from tests.faults.aftermath import PATIENCE, is_on_record, left_in_order, look
+from tests.faults.aftermath import PATIENCE, UNREADABLE, is_on_record, left_in_order, look
 from tests.faults.at_sync import Strike, armed, syncs
 from tests.faults.conftest import TORTURE
 from tests.faults.disk import KINDS, Disk, cut_power, new_disk
@@ -50,7 +50,7 @@ def new_project(disk: Disk, tmp_path: Path) -> Iterator[NewProject]:
     made: list[Project] = []
 
     def make(name: str = "project", **variables: str) -> Project:
-        made.append(Project(disk.path / tmp_path.name / name, hears=tmp_path / f"{name}.txt"))
+        made.append(Project(disk.path / tmp_path.name / name, hears=tmp_path / f"{name}.txt", cwd=tmp_path))
         working_project(made[-1], **variables)
         disk.sync()
         return made[-1]
@@ -227,6 +227,58 @@ def test_cut_at_the_nth_sync(
         at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
 
 
+LISTING = """
+from dataclasses import dataclass
+from pathlib import Path
+from runner import Output, Task
+from tests.faults.disk import cut_power
+
+@dataclass
+class Listing(Task):
+    output_filepath: Output
+
+    def run(self):
+        self.output_filepath.write_text("{text}")
+
+    def downstream_tasks(self):
+        {asked}
+        return []
+"""
+
+
+def test_what_children_are_found_by_is_durable_before_they_are_asked_for(
+    disk: Disk, project: Project, struck: Counter[str]
+) -> None:
+    """The power goes in the midst of downstream_tasks(): what it read has replaced last night's file for good."""
+    project.variables["PYTHONPATH"] = str(Path(__file__).parents[2])
+    run = ("run", "jobs.listing:Listing", "output_filepath=list.txt")
+    project.module("listing", LISTING.format(text="last night's", asked=""))
+    assert project.runner(*run).code == 0
+    project.module("listing", LISTING.format(text="tonight's", asked='cut_power(".")'))
+    disk.sync()
+    assert left_in_order(project, project.start(*run, "--force"), 0) == 4
+    struck["cut"] += disk.dead
+    disk.again()
+    assert (project.root / "list.txt").read_text() == "tonight's"
+    look(project)
+    project.module("listing", LISTING.format(text="tonight's", asked=""))
+    assert project.runner("resume").code == 0
+    look(project)
+
+
+def test_on_a_dead_disk_the_verbs_say_so(disk: Disk, project: Project, struck: Counter[str]) -> None:
+    assert project.runner("run", FLOW, *SMALL).code == 0
+    cut_power(disk.path)
+    struck["cut"] += disk.dead
+    submit = ("submit", "jobs.work:Single", "number=77")
+    for verb in (("run", FLOW), ("resume",), submit, ("check",), ("plan", FLOW)):
+        said = project.runner(*verb)  # which refuses tracebacks
+        assert said.code == 4 or (said.code == 2 and UNREADABLE.search(said.err)), said
+        assert 1 <= len(said.err.splitlines()) <= 3, said.err
+    disk.again()
+    look(project)
+
+
 @pytest.mark.parametrize("turn", range(ROUNDS))
 def test_submit_that_returned_survives_a_cut_right_after(
     turn: int, disk: Disk, project: Project, seed: int, struck: Counter[str]
@@ -292,7 +344,7 @@ def test_exit_0_is_for_good_unless_process_was_asked_for(
 def test_a_second_file_system_is_warned_of(what: str, tmp_path: Path, struck: Counter[str]) -> None:
     """No journal keeps the order of what happens on two disks; but exit 0 waits for both, if the state has its own."""
     with new_disk("ext4", tmp_path) as disk, new_disk("xfs", tmp_path) as other:
-        project = Project(disk.path / "project", hears=tmp_path / "said")
+        project = Project(disk.path / "project", hears=tmp_path / "said", cwd=tmp_path)
         if what == "state":
             project.variables["RUNNER_STATE"] = str(other.path / "state")
         else:
