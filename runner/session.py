@@ -327,10 +327,10 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
     The project's root becomes the working directory meanwhile. Raises StateError, Busy.
     """
     before = os.getcwd()
+    os.chdir(root)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
     try:
-        os.chdir(root)
-        if str(root) not in sys.path:
-            sys.path.insert(0, str(root))
         with (
             _handled({signal.SIGTERM: _leave, signal.SIGHUP: _leave}),
             FolderStore(state, durability=options.durability, root=root) as store,
@@ -347,7 +347,7 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
             finally:
                 with contextlib.suppress(Busy, OSError):  # the next run will see
                     orphans.clear_orphans(locks)
-    except OSError as error:  # of whichever step: also the first and the last look at a disk that died
+    except OSError as error:
         raise StateError(f"{state}: {plainly(error)}; {GO_ON}") from error
     finally:
         os.chdir(before)
