@@ -11,7 +11,7 @@ from subprocess import Popen
 from tests.acceptance.invariants import check_state
 from tests.acceptance.project import Project
 
-PATIENCE = 60.0  # seconds for whatever must happen
+PATIENCE = 120.0  # seconds for whatever must happen
 ADVISORY = re.compile(r"\[|warning: |the journal |worker \d+: the log |the process that forks the workers ")
 UNREADABLE = re.compile(r"pyproject\.toml|cannot be imported|there is no such folder")
 

@@ -24,7 +24,7 @@ RUN = ("run", FLOW, *SMALL)
 RECORD = re.compile(r"\d+-\d+\.\d+\.(.+)\.json")  # in tmp/: what a worker wrote at the end of a job
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("by", ["any", "worker"])
 def test_a_failed_sync_stops_the_runner(
     by: str, new_project: NewProject, tmp_path: Path, seed: int, struck: Counter[str]

@@ -26,7 +26,7 @@ from tests.faults.at_sync import Strike, armed, syncs
 from tests.faults.conftest import TORTURE
 from tests.faults.disk import KINDS, Disk, cut_power, new_disk
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1800)]
 
 SHAPE = {"roots": 2, "pairs": 4, "links": 6, "singles": 12}
 JOBS = 1 + 2 + 2 * 2 * 4 + 6 + 12
@@ -192,7 +192,7 @@ def killed(project: Project, process: Popen[bytes]) -> int:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 def test_cut_at_any_moment(turn: int, disk: Disk, new_project: NewProject, seed: int, struck: Counter[str]) -> None:
     project = new_project(WORK_SECONDS="0.02")
-    Nights(project, disk, seed, struck).run(cuts=10 if TORTURE else 3, nights=2)
+    Nights(project, disk, seed, struck).run(cuts=10 if TORTURE else 2, nights=2)
 
 
 def syncs_of_a_run(project: Project, log: Path) -> int:
@@ -209,8 +209,9 @@ def test_cut_at_the_nth_sync(
     """So also after every commit group, and after the last."""
     log = tmp_path / "syncs"
     last = syncs_of_a_run(new_project("undisturbed", WORK_SECONDS="0"), log)
-    every = range(1, last + 1)
-    for at in every if TORTURE else random.Random(seed).sample(every, 1):
+    for at in random.Random(seed).sample(range(1, last + 1), last):
+        if struck and not TORTURE:
+            break
         project = new_project(f"{strike}-{at}", WORK_SECONDS="0")
         armed(project, log, strike, at)
         disk.sync()
@@ -287,24 +288,25 @@ def test_submit_that_returned_survives_a_cut_right_after(
     chance = random.Random(seed)
     gate = project.root / "gate-Single-0"
     given: set[str] = set()
-    for count in (chance.choice((1, 3, 16)), chance.choice((17, 40, 200))):
-        for beside in (False, True):
-            process = at_work(project, gate) if beside else None
-            numbers = range(len(given) + 1, len(given) + 1 + count)
-            lines = "".join(f'{{"task": "jobs.work:Single", "params": {{"number": {n}}}}}\n' for n in numbers)
-            submitted = project.runner("submit", "--file", "-", given=lines)
-            assert submitted.code == 0, submitted.err
-            given |= set(submitted.out.split())
-            assert len(given) == numbers[-1]
-            if process is None:
-                cut_power(disk.path)
-            else:
-                sleep(chance.uniform(0, 0.4))  # the jobs are somewhere on their way through the folders
-                cut_power(disk.path)
-                killed(project, process)
-            disk.again()
-            look(project, given)
-            struck["cut after submit"] += 1
+    few, many = chance.choice((1, 3, 16)), chance.choice((17, 40, 200))
+    cases = [(few, False), (many, True), (few, True), (many, False)]
+    for count, beside in cases if TORTURE else cases[:2]:
+        process = at_work(project, gate) if beside else None
+        numbers = range(len(given) + 1, len(given) + 1 + count)
+        lines = "".join(f'{{"task": "jobs.work:Single", "params": {{"number": {n}}}}}\n' for n in numbers)
+        submitted = project.runner("submit", "--file", "-", given=lines)
+        assert submitted.code == 0, submitted.err
+        given |= set(submitted.out.split())
+        assert len(given) == numbers[-1]
+        if process is None:
+            cut_power(disk.path)
+        else:
+            sleep(chance.uniform(0, 0.4))  # the jobs are somewhere on their way through the folders
+            cut_power(disk.path)
+            killed(project, process)
+        disk.again()
+        look(project, given)
+        struck["cut after submit"] += 1
     gate.unlink(missing_ok=True)
     assert project.runner("run").code == 0
     assert given <= project.ids("done")
@@ -323,21 +325,29 @@ def at_work(project: Project, gate: Path) -> Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("durability", ["power", "process"])
-def test_exit_0_is_for_good_unless_process_was_asked_for(
-    durability: str, disk: Disk, project: Project, struck: Counter[str]
-) -> None:
-    """Why the default is "power", and that these tests can fail."""
-    assert project.runner("run", FLOW, *SMALL, "--durability", durability).code == 0
+def test_exit_0_is_for_good(disk: Disk, project: Project, struck: Counter[str]) -> None:
+    assert project.runner("run", FLOW, *SMALL).code == 0
     disk.cut()
     struck["cut"] += 1
-    if durability == "power":
-        at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
-    else:
-        empty = [file for file in project.state.glob("*/*-*.json") if file.stat().st_size == 0]
-        assert empty or project.counts() != {"done": SMALL_JOBS}
-        with pytest.raises((AssertionError, ValueError)):
+    at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
+
+
+def test_with_durability_process_a_cut_takes_what_came_last(
+    disk: Disk, new_project: NewProject, struck: Counter[str]
+) -> None:
+    """Why the default is "power", and that these tests can fail."""
+    for turn in range(5):  # another program may just then have every disk synced
+        project = new_project(f"project-{turn}")
+        assert project.runner("run", FLOW, *SMALL, "--durability", "process").code == 0
+        disk.cut()
+        struck["cut"] += 1
+        try:
             at_the_end(project, SMALL_JOBS, expected(1, 2, 2))
+        except (AssertionError, ValueError):
+            break
+    else:
+        pytest.fail("nothing was lost, five times")
+    assert project.runner("check").code == 1, "and check says so"
 
 
 @pytest.mark.parametrize("what", ["state", "outputs"])
@@ -355,9 +365,6 @@ def test_a_second_file_system_is_warned_of(what: str, tmp_path: Path, struck: Co
         run = project.runner("run", FLOW, *SMALL)
         assert run.code == 0, run.err
         assert run.err.count("after a power cut a job may be newer than its outputs") == 1
-        quiet = project.runner("run", FLOW, *SMALL, "--durability", "process", "--force")
-        assert "power cut" not in quiet.err
-        assert project.runner("run", FLOW, *SMALL, "--force").code == 0
         for each in (disk, other):
             each.cut()
             struck["cut"] += 1

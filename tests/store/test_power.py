@@ -85,7 +85,7 @@ def test_what_was_acknowledged_is_there_after_a_cut(disk: Disk) -> None:
 def test_in_process_mode_a_cut_takes_files(disk: Disk) -> None:
     """Why the default is "power", and that these tests can fail."""
     with open_store(disk.path, durability="process") as store:
-        os.sync()
+        disk.sync()
         driver = Driver(store)
         store.carry_out(driver.call([("create", n, 0, 0) for n in range(4)]))
     disk.cut()
