@@ -29,14 +29,15 @@ RECORD = re.compile(r"\d+-\d+\.\d+\.(.+)\.json")  # in tmp/: what a worker wrote
 def test_a_failed_sync_stops_the_runner(
     by: str, new_project: NewProject, tmp_path: Path, seed: int, struck: Counter[str]
 ) -> None:
-    """The first, one of those between, the last; workers sync what a class with downstream_tasks() publishes."""
+    """The first, that of a commit group, the last; workers sync what a class with downstream_tasks() publishes."""
     log = tmp_path / "syncs"
     project = working_project(new_project("undisturbed"), WORK_SECONDS="0")
     armed(project, log)
     assert project.runner(*RUN).code == 0
-    last = sum(by in ("any", sync.by) for sync in syncs(log))
-    between = random.Random(seed).randrange(2, last) if last > 2 else 1
-    for at in range(1, last + 1) if TORTURE else sorted({1, between, last}):
+    counted = [sync for sync in syncs(log) if by in ("any", sync.by)]
+    last = len(counted)
+    groups = [number for number, sync in enumerate(counted, 1) if sync.whole_disk] or [1]
+    for at in range(1, last + 1) if TORTURE else sorted({1, random.Random(seed).choice(groups), last}):
         project = working_project(new_project(f"fail-{at}"), WORK_SECONDS="0")
         armed(project, log, "fail", at, by)
         code = left_in_order(project, project.start(*RUN), 0)
