@@ -3,7 +3,8 @@
 `armed` has a project's jobs/__init__.py import this: so the scheduler has it before its first sync, and the workers
 from the fork server on, and the product needs no hook. What to do is in the environment:
 
-SYNC_STRIKE: `cut-before:N`, `cut-after:N` or `fail:N` (the sync then does nothing, and says EIO)
+SYNC_STRIKE: `cut-before:N`, `cut-journal:N` (the same, the journal being written), `cut-after:N` or `fail:N` (the sync
+    then does nothing, and says EIO)
 SYNC_BY: `any`, or `worker`: whose syncs count
 SYNC_LOG: a file on another disk; each sync adds a line: by whom, whether it was struck, and which names lay in tmp/
 SYNC_STATE: the state folder
@@ -16,6 +17,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from runner.store.files import Files
 from tests.acceptance.project import Project
 from tests.faults.disk import cut_power
 
-Strike = Literal["cut-before", "cut-after", "fail"]
+Strike = Literal["cut-before", "cut-after", "cut-journal", "fail"]
 
 IMPORT = "import tests.faults.at_sync  # for its effects\n"
 BY = "worker" if sys.argv[0] == "-c" else "scheduler"  # so the fork server is started, from which workers come
@@ -89,8 +91,10 @@ def struck(real: Callable[..., Any], whole_disk: bool) -> Callable[..., Any]:
         strike = strike_now(whole_disk)
         if strike == "fail":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if strike == "cut-before":
-            cut_power(os.environ["SYNC_STATE"])
+        if strike == "cut-journal":
+            time.sleep(0.2)  # a slow disk: who does not wait for it goes on meanwhile, and is caught
+        if strike in ("cut-before", "cut-journal"):
+            cut_power(os.environ["SYNC_STATE"], journal=strike == "cut-journal")
         done = real(*arguments)
         if strike == "cut-after":
             cut_power(os.environ["SYNC_STATE"])

@@ -17,15 +17,18 @@ from pathlib import Path
 
 KINDS = {"ext4": ("-F", 64 << 20), "xfs": ("-f", 320 << 20)}  # mkfs's word for "whatever is there", and a size it takes
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, and XFS_IOC_GOINGDOWN: both _IOR('X', 125, __u32)
-NO_LOG_FLUSH = b"\x02\x00\x00\x00"  # of both: without it, the journal would be written first
+LOG_FLUSH, NO_LOG_FLUSH = b"\x01\x00\x00\x00", b"\x02\x00\x00\x00"  # of both: whether the journal is written first
 PATIENCE = 20.0  # seconds until those whom a cut has ended have let go of the disk
 
 
-def cut_power(folder: str | os.PathLike[str]) -> None:
-    """From now on the file system of `folder` takes nothing, and what was not durable is lost at the next mount."""
+def cut_power(folder: str | os.PathLike[str], *, journal: bool = False) -> None:
+    """From now on the file system of `folder` takes nothing, and what was not durable is lost at the next mount.
+
+    `journal`: it was written just before, as it is every few seconds; all names are durable then, contents are not.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH)
+        fcntl.ioctl(descriptor, SHUTDOWN, LOG_FLUSH if journal else NO_LOG_FLUSH)
     finally:
         os.close(descriptor)
 

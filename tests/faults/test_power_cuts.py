@@ -92,7 +92,7 @@ class Nights:
         while self.cuts < cuts or self.night < nights:
             wanted = self.cuts < cuts * (self.night + 1) / nights
             if wanted and self.moment(process):
-                cut_power(self.disk.path)
+                cut_power(self.disk.path, journal=self.random.random() < 0.5)
                 ended = self.death(process)
             else:
                 assert process.wait(timeout=PATIENCE) == 0, self.project.said()[-2000:]
@@ -202,7 +202,7 @@ def syncs_of_a_run(project: Project, log: Path) -> int:
     return len(syncs(log))
 
 
-@pytest.mark.parametrize("strike", ["cut-before", "cut-after"])
+@pytest.mark.parametrize("strike", ["cut-before", "cut-after", "cut-journal"])
 def test_cut_at_the_nth_sync(
     strike: Strike, disk: Disk, new_project: NewProject, tmp_path: Path, seed: int, struck: Counter[str]
 ) -> None:
