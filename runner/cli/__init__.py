@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from runner.cli.project import Project, tell
-from runner.errors import RunnerError, StateError
+from runner.errors import RunnerError, StateError, plainly
 
 _VERBS = {
     "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
@@ -105,7 +105,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     except OSError as error:  # the disk fails, is full, or may not be written to
-        _say(f"{error}; nothing was lost: see what is wrong there, then try again")
+        _say(f"{plainly(error)}; nothing was lost: see what is wrong there, then try again")
         code = StateError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 

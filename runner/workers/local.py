@@ -136,7 +136,7 @@ class LocalExecutor:
         self._workers: list[_Worker] = []
         self._wanted = workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
-        self._seconds = AHEAD_TIME  # how long a task takes, lately
+        self._seconds = 1.0  # how long a task takes, lately; until that is known, nothing is to wait behind another
         self._halted = False
 
     # ------------------------------------------------------------------------------------------------------- the port
