@@ -199,12 +199,8 @@ def test_faults_beside_a_live_runner(
     project = new_project()
     process = project.start("resume", *QUICK)
     processes.wait_until("it has taken in what was handed in", lambda: not project.names("inbox"), 60)
-    still = ({"pending": 2, "running": 2}, {"pending": 2, "running": 3})  # the third is with a worker that is held
-    processes.wait_until(
-        "both are held again",
-        lambda: project.counts().items() >= still[0].items() or project.counts().items() >= still[1].items(),
-        60,
-    )
+    both = {"pending": 3, "running": 2}
+    processes.wait_until("both are held again", lambda: project.counts().items() >= both.items(), 60)
     planted = {}
     for name in ("half a file in failed", "an older copy", "done without a record", "a root with other arguments"):
         plant, code, _ = FAULTS[name]
