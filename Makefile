@@ -48,7 +48,7 @@ bench: $(READY)
 	done; exit $$code
 
 torture: $(READY)
-	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults tests/acceptance/test_kill_resume.py tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py
+	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

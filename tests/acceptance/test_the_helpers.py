@@ -17,7 +17,7 @@ from tests.acceptance import processes
 from tests.acceptance.docs_site import Site
 from tests.acceptance.invariants import check_state
 from tests.acceptance.project import Project
-from tests.acceptance.test_kill_resume import Ledger
+from tests.faults.test_kills import Ledger
 
 
 @pytest.mark.nginx

@@ -151,7 +151,8 @@ def test_paths_are_there(page: Page) -> None:
     of_readers = {name[1] for each in PAGES for block in each.blocks if (name := FILE.match(block.text))}
     for span in page.spans:
         if span.startswith(OURS) and " " not in span:
-            assert span in of_readers or list(ROOT.glob(span)), f"{page.name}: `{span}`"
+            path = span.partition("::")[0]
+            assert span in of_readers or list(ROOT.glob(path)), f"{page.name}: `{span}`"
         elif span.startswith("state/") and " " not in span and not span.isupper():
             assert span.split("/")[1] in {*FOLDERS, "", "README.md", ".gitignore"}, f"{page.name}: `{span}`"
         elif re.fullmatch(r"[A-Za-z]+\.(md|toml|cfg)|Makefile|\.importlinter", span):
@@ -337,3 +338,14 @@ def test_set_up_commands_are_known_by_their_words() -> None:
     page = BY_NAME["README.md"]
     typed = [c for block in page.blocks if block.language == "console" for c in commands(block)]
     assert {c.words for c in typed if is_set_up(c)} == {"make demo", "make test", "source .venv/bin/activate"}
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    """docs/reliability.md names one for each promise; without a folder it is one of tests/faults/."""
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 50
+    for file, test in named:
+        path = ROOT / (file if file.startswith("tests/") else f"tests/faults/{file}")
+        assert path.exists(), file
+        assert not test or f"\ndef {test}(" in path.read_text(), f"{file}::{test}"

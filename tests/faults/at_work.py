@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.acceptance import processes
 from tests.acceptance.invariants import check_state
 from tests.acceptance.project import Project
-from tests.acceptance.test_kill_resume import Ledger, working_project
+from tests.faults.test_kills import Ledger, working_project
 
 
 def troubled(project: Project) -> Project:

@@ -24,10 +24,10 @@ from tests.acceptance import processes
 from tests.acceptance.invariants import check_state
 from tests.acceptance.killer import Killer, Kind
 from tests.acceptance.project import QUICK, Project
-from tests.acceptance.test_kill_resume import RENAMES, strace, working_project
 from tests.faults.checked import Planted, found, look, made
 from tests.faults.conftest import TORTURE
 from tests.faults.planted import FAULTS
+from tests.faults.test_kills import RENAMES, strace, working_project
 from tests.rig import RUN, STARTED, Rig
 from tests.store.support import Crash, FaultyFiles
 from tests.workers import tasks

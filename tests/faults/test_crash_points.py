@@ -1,6 +1,6 @@
 """Killed before the N-th file operation, for every N, the scheduler and its workers in turn; then resumed.
 
-In this process: what is killed does nothing more, neither to the disk nor to anybody. `test_kills.py` does the same
+In this process: what is killed does nothing more, neither to the disk nor to anybody. `test_kills.py` does it
 with real processes.
 """
 

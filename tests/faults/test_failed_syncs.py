@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.project import Project
-from tests.acceptance.test_kill_resume import FLOW, SMALL, SMALL_JOBS, check_end, expected, working_project
 from tests.faults.aftermath import PATIENCE, is_on_record, left_in_order, look
 from tests.faults.at_sync import Sync, armed, syncs
 from tests.faults.conftest import TORTURE
+from tests.faults.test_kills import FLOW, SMALL, SMALL_JOBS, check_end, expected, working_project
 
 NewProject = Callable[..., Project]
 RUN = ("run", FLOW, *SMALL)

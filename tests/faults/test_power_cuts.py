@@ -20,11 +20,11 @@ import pytest
 from tests.acceptance import processes
 from tests.acceptance.conftest import ROUNDS
 from tests.acceptance.project import Project
-from tests.acceptance.test_kill_resume import FLOW, SMALL, SMALL_JOBS, expected, outputs, working_project
 from tests.faults.aftermath import PATIENCE, UNREADABLE, is_on_record, left_in_order, look
 from tests.faults.at_sync import Strike, armed, syncs
 from tests.faults.conftest import TORTURE
 from tests.faults.disk import KINDS, Disk, cut_power, new_disk
+from tests.faults.test_kills import FLOW, SMALL, SMALL_JOBS, expected, outputs, working_project
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1800)]
 

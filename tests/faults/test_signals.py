@@ -213,7 +213,6 @@ def test_the_time_that_all_are_stopped_is_no_job_s_time(project: Project, struck
     assert outcomes(project, "done", "Limited") == [["done"]] * 6
 
 
-@pytest.mark.skipif(not TORTURE, reason="takes long: make torture")
 def test_a_fork_server_that_stays_stopped_is_replaced(project: Project, struck: Counter[str]) -> None:
     """As soon as somebody needs it. Meanwhile the runner hears nobody, but for some seconds only."""
     process = start(project, "count=2")

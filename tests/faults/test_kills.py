@@ -65,7 +65,7 @@ def noted_name(job: dict[str, Any]) -> str:
 
 def working_project(project: Project, **variables: str) -> Project:
     """A project with the tasks of work.py, and the one file that they take as given."""
-    project.module("work", (Path(__file__).parent / "work.py").read_text())
+    project.module("work", (Path(__file__).parent.parent / "acceptance" / "work.py").read_text())
     project.variables.update(variables)
     source = project.root / "data" / "chain" / "0.txt"
     source.parent.mkdir(parents=True)
