@@ -228,6 +228,18 @@ def test_children_of_an_absent_parent_are_judged(folder: Path) -> None:
     run_night(world, 2)
 
 
+def test_a_child_of_an_absent_parent_follows_the_new_owner_of_what_it_reads(folder: Path) -> None:
+    """Its own file still names the former one, tonight and in the nights to come."""
+    world = begin(Spec("Parent", fragile=True, many=["src/0"]), Spec("Leaf"), found_by(0, many=["src/1", "out/j1"]))
+    run_night(world, 1)
+    edit(world, "src/0", GONE)
+    edit(world, "src/1", "b")
+    world.specs[1].task = "AgedLeaf"
+    run_night(world, 2)
+    edit(world, "src/1", "c")
+    run_night(world, 3)
+
+
 def test_a_job_whose_list_is_in_another_order_is_due(folder: Path) -> None:
     world = begin(Spec("Leaf", many=["src/0", "src/1"]))
     edit(world, "src/1", "b")

@@ -115,6 +115,8 @@ class Admission:
             raise GrowthLimit(self._too_deep(proposal))
         if superseded:
             named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
+        if named:
+            named = tuple(id for id in map(self._ledger.successor, named) if id != proposal.id)
         if not proposal.inputs:
             return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)) if named else (), ())
         after = dict.fromkeys(named)

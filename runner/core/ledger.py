@@ -252,6 +252,17 @@ class Ledger:
             found.append(owner)
         return found
 
+    def successor(self, id: str) -> str:
+        """Who makes by now what a cancelled job was to make first; itself, if it is not cancelled, or nobody does.
+
+        A done job's file names whom it came after when it was last bound, which may be nights ago.
+        """
+        if self.status(id) is CANCELLED:
+            for other in self._with_output("", id[-17:], besides=id[:-17]):
+                if self.status(other) not in (CANCELLED, QUARANTINE):
+                    return other
+        return id
+
     def maker(self, path: str) -> str | None:
         """The job to wait for when `path` is wanted: the owner that can make it, if there is one; else any."""
         found = None
