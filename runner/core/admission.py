@@ -116,7 +116,8 @@ class Admission:
         if superseded:
             named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
         if named:
-            named = tuple(id for id in map(self._ledger.successor, named) if id != proposal.id)
+            now = {id: self._ledger.successor(id) for id in named}
+            named = tuple(maker for id, maker in now.items() if maker == id or maker != proposal.id)
         if not proposal.inputs:
             return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)) if named else (), ())
         after = dict.fromkeys(named)

@@ -34,7 +34,9 @@ try:
     from runner.workers.forkserver import main
     main(**spec)
 except OSError as error:  # the disk that it is imported from fails, say
-    sys.exit(f"the process that forks the workers cannot go on: {error}")
+    # Before the exit, which closes the control socket: whoever sees that end may kill this process.
+    print(f"the process that forks the workers cannot go on: {error}", file=sys.stderr, flush=True)
+    sys.exit(1)
 """
 
 
