@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runner.api.hand import cancel, invalidate, retry, stop, submit_lines, submit_target
 from runner.api.look import changes, explain, plan
+from runner.api.new import init
 from runner.api.tidy import prune
 from runner.api.work import resume, run, run_target
 
@@ -15,6 +16,7 @@ __all__ = [
     "cancel",
     "changes",
     "explain",
+    "init",
     "invalidate",
     "plan",
     "prune",

@@ -16,6 +16,7 @@ from runner.cli.project import Project, tell
 from runner.errors import RunnerError, StateError, plainly
 
 _VERBS = {
+    "init": ("new", "Make a new project: jobs/, state/, pyproject.toml, ready to run."),
     "run": ("work", "Start a run of TARGET; what is done and up to date is not done again."),
     "plan": ("why", "Say what `run` would do, and why."),
     "resume": ("work", "Go on with the run that was interrupted, whatever interrupted it."),
