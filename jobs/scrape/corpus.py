@@ -1,0 +1,178 @@
+"""The texts of the sites, as phrases for a language model: one row a text block, none of it twice.
+
+    SiteCorpus      all texts of one site -> data/SITE/corpus.jsonl: {"url": ..., "text": ...} a line
+    MergeCorpus     these of all sites -> data/corpus.jsonl, each row with its "site"
+    WriteParquet    a .jsonl of these -> the same rows as Parquet
+
+What is left out, and why, is counted in each task's value; fingerprints.py tells what is a duplicate. No page is held in
+memory, and neither numpy nor pyarrow is imported before a task runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from json import JSONEncoder
+from pathlib import Path
+from typing import Any
+
+from runner import Input, Output, Task
+
+COLUMNS = ("url", "text")
+MERGED_COLUMNS = ("site", *COLUMNS)
+BATCH = 1 << 22  # characters of rows held at once, for Parquet
+ROW = 300  # what a row takes besides
+SOON = 3  # priority: a site that is complete does not wait for the pages of others
+
+encoded = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True)
+class SiteCorpus(Task):
+    """The rows of one site, by URL: no blank lines, no boilerplate, no exact and, across pages, no near duplicates."""
+
+    version = 1  # bump it when other lines are left out
+    priority = SOON
+    trigger_rule = "all_done"  # a page that failed tonight is no reason to do without all others
+
+    output_filepath: Output
+    # Beside each text its sidecar, which tells the URL. That is no Input: it changes with each byte of the page, but
+    # the URL never does, for the file's name is made from it.
+    texts: list[Input]
+
+    def run(self) -> dict[str, Any]:
+        from jobs.scrape.fingerprints import Fingerprints, Verdict, counted
+
+        pages = sorted((_url(text), text) for text in self.texts)
+        with Fingerprints(self.output_filepath.parent) as fingerprints:
+            for _, text in pages:
+                fingerprints.add(_blocks(text))
+            verdicts = fingerprints.verdicts(boilerplate=True)
+        blocks = ((encoded(url), block) for url, text in pages for block in _blocks(text))
+        _write(
+            self.output_filepath,
+            (
+                f'{{"url":{url},"text":{encoded(block)}}}\n'
+                for (url, block), verdict in zip(blocks, verdicts, strict=True)
+                if verdict == Verdict.KEPT
+            ),
+        )
+        return {"pages": len(pages)} | counted(verdicts)
+
+
+@dataclass(frozen=True)
+class MergeCorpus(Task):
+    """The rows of all sites, by site: no exact and, across sites, no near duplicates."""
+
+    version = 1
+    priority = SOON
+    trigger_rule = "all_done"
+
+    output_filepath: Output
+    corpora: list[Input]  # a site's name is that of the folder
+
+    def run(self) -> dict[str, Any]:
+        from jobs.scrape.fingerprints import Fingerprints, Verdict, counted
+
+        corpora = sorted(self.corpora, key=lambda corpus: (corpus.parent.name, corpus))
+        with Fingerprints(self.output_filepath.parent) as fingerprints:
+            for corpus in corpora:
+                fingerprints.add(row["text"] for row in _rows(corpus))
+            verdicts = fingerprints.verdicts(boilerplate=False)
+        rows = ({"site": corpus.parent.name} | row for corpus in corpora for row in _rows(corpus))
+        _write(
+            self.output_filepath,
+            (f"{encoded(row)}\n" for row, verdict in zip(rows, verdicts, strict=True) if verdict == Verdict.KEPT),
+        )
+        return {"sites": len(corpora)} | counted(verdicts)
+
+
+@dataclass(frozen=True)
+class WriteParquet(Task):
+    """The rows of a corpus as Parquet, the same bytes for the same rows."""
+
+    version = 1
+    priority = SOON
+
+    input_filepath: Input
+    output_filepath: Output
+    columns: tuple[str, ...] = COLUMNS  # of an empty corpus, which tells none
+
+    def run(self) -> dict[str, Any]:
+        check_parquet()
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+
+        rows = _rows(self.input_filepath)
+        batch = _batch(rows)
+        columns = (*batch[0],) if batch else self.columns
+        schema = pyarrow.schema([(column, pyarrow.string()) for column in columns])
+        count = 0
+        with parquet.ParquetWriter(self.output_filepath, schema) as writer:
+            while batch:
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+                count += len(batch)
+                batch = _batch(rows)
+        return {"rows": count}
+
+
+def check_parquet() -> None:
+    """Raises ValueError where Parquet cannot be written."""
+    if find_spec("pyarrow") is None:
+        raise ValueError("Parquet needs pyarrow, which is not installed: pip install pyarrow")
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def _url(text: Path) -> str:
+    sidecar = text.with_suffix(".json")
+    try:
+        url = json.loads(sidecar.read_bytes())["url"]
+    except FileNotFoundError:
+        raise ValueError(f"{sidecar}: not there, but {text.name} is: delete that too, and run again") from None
+    except (ValueError, LookupError, TypeError):
+        url = None
+    if not isinstance(url, str):
+        raise ValueError(f'{sidecar}: not JSON with a "url": delete it, and run again')
+    return url
+
+
+def _blocks(text: Path) -> list[str]:
+    try:
+        lines = text.read_bytes().decode().split("\n")  # not splitlines(): a block may hold what ends a line elsewhere
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{text}: not UTF-8 at byte {error.start}: delete it, and run again") from None
+    return lines if lines[-1] else lines[:-1]
+
+
+def _rows(corpus: Path) -> Iterator[dict[str, str]]:
+    columns: tuple[str, ...] = ()
+    with corpus.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                columns = columns or (*row,)
+                good = (*row,) == columns and all(isinstance(row[key], str) for key in {*COLUMNS, *columns})
+            except (ValueError, LookupError, TypeError):
+                good = False
+            if not good:
+                raise ValueError(f'{corpus}:{number}: not a row {{"url": ..., "text": ...}}: delete it, and run again')
+            yield row
+
+
+def _batch(rows: Iterator[dict[str, str]]) -> list[dict[str, str]]:
+    """The next rows, as many as may be held at once."""
+    batch: list[dict[str, str]] = []
+    size = 0
+    while size < BATCH and (row := next(rows, None)):
+        batch.append(row)
+        size += ROW + sum(map(len, row.values()))
+    return batch
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
