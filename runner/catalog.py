@@ -66,7 +66,7 @@ class Catalog:
         charged = [a for a in job.attempts[job.retries_from :] if a["outcome"] in CHARGED]
         return replace(
             base,
-            spent=len(charged) > kind.retries,
+            spent=len(charged) > kind.retries or any(attempt.get("final") for attempt in charged),
             outputs=outputs,
             limits=limits,
             priority=kind.priority,

@@ -22,12 +22,13 @@ from msgspec import Raw, Struct
 from runner.catalog import Catalog
 from runner.core.commands import Command, Count, Judge, Launch, Move, StoreCommand, Trace, Walk
 from runner.core.engine import Engine
-from runner.core.events import Continued, Counted, Event, Returned, Slots, Submitted, WorkerLost, Wound
+from runner.core.events import Began, Continued, Counted, Event, Returned, Slots, Submitted, WorkerLost, Wound
 from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Refused, RunnerError, StateError, plainly
 from runner.groupcommit import GROUP, GroupCommit
 from runner.listeners import Intake, Store, Watcher
 from runner.rounds import Rounds
+from runner.store.pace import steady
 from runner.workers import record, staging
 from runner.workers.port import Executor, Order, Outcome, Reply
 
@@ -42,16 +43,6 @@ POLL = 0.25
 
 GRACE = 10.0
 """Seconds that running jobs get after a SIGTERM."""
-
-
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def steady() -> float:
-    """Seconds that nobody can put forward or back, and that pass while the machine sleeps, where the system has such:
-    what waits for a time would else wait for a day more after the clock was put back by one.
-    """
-    return time.clock_gettime(_STEADY)
 
 
 class Loop:
@@ -223,20 +214,22 @@ class Loop:
             raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
         return commands
 
-    def _receive(self, outcomes: list[Reply | WorkerLost]) -> list[Command]:
+    def _receive(self, outcomes: list[Reply | WorkerLost | Began]) -> list[Command]:
         """Free the places of what came back. Results wait for their commit; deaths are dealt with now."""
         commands: list[Command] = []
         now = self._clock()
         for outcome in outcomes:
             if isinstance(outcome, Reply):
                 self._commits.gather(outcome)
-                commands += self._engine.handle(Returned(outcome.event.id), now)
+                commands += self._engine.handle(Returned(outcome.event.id, outcome.begun), now)
+            elif isinstance(outcome, Began):
+                commands += self._engine.handle(outcome, now)
             else:
                 if outcome.outcome == "hindered":
                     self._hinder(outcome.message)
                 self._sweep(outcome)
                 for id in (*outcome.begun, *outcome.waiting):
-                    commands += self._engine.handle(Returned(id), now)
+                    commands += self._engine.handle(Returned(id, id in outcome.begun), now)
                 commands += self._engine.handle(outcome, now)
         return commands
 
@@ -349,6 +342,7 @@ class Loop:
             job=Raw(data),
             ask=launch.ask,
             alone=launch.alone,
+            paced=launch.paced,
             timeout=self._catalog.timeout(task),
         )
 

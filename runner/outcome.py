@@ -36,6 +36,13 @@ class RetryLater(Exception):
         return self.reason or f"again in {self.seconds:g} s"
 
 
+class NoRetry(Exception):
+    """Raised by a task: trying again cannot help. The job has failed, whatever `retries` says.
+
+    A task's own errors may derive from it, beside another base or alone.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Last:
     """The record of a job's last success."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runner.core.engine import Engine
-from runner.core.events import Judged, WorkerLost
+from runner.core.events import Began, Judged, WorkerLost
 from runner.core.ledger import Ledger
 from runner.core.model import DONE
 from runner.listeners import Store
@@ -58,9 +58,9 @@ class ReadAhead:
         """So many jobs of the batch have entered."""
         self._asked = max(0, self._asked - count)
 
-    def take(self, outcomes: Sequence[Outcome]) -> list[Reply | WorkerLost]:
+    def take(self, outcomes: Sequence[Outcome]) -> list[Reply | WorkerLost | Began]:
         """Keep what was looked at; the other outcomes come back."""
-        others: list[Reply | WorkerLost] = []
+        others: list[Reply | WorkerLost | Began] = []
         for outcome in outcomes:
             if isinstance(outcome, Looked):
                 self._keep(outcome.sights)

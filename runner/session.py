@@ -38,6 +38,7 @@ from runner.settings import overrides
 from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.store.mounts import doubts
+from runner.store.pace import last_start
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
 from runner.workers.judge import How, Judge
@@ -175,7 +176,11 @@ class Session:
             self._worker_settings(record, started),
             preload=self._preload(record),
         )
-        engine = Engine(resuming=roots is None, overrides=overrides(options.limits, options.rates))
+        engine = Engine(
+            resuming=roots is None,
+            overrides=overrides(options.limits, options.rates),
+            last_start=last_start(self._store.shelf),
+        )
         recorder = Recorder(Journal(self._store, record.id))
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)

@@ -20,7 +20,7 @@ import msgspec
 from runner.core.ledger import nature_hash, output_hash
 from runner.core.model import Json
 from runner.fields import Hint, Input, Output
-from runner.outcome import CURRENT, Absent, Context, Last, RetryLater, Unchanged, previous
+from runner.outcome import CURRENT, Absent, Context, Last, NoRetry, RetryLater, Unchanged, previous
 from runner.scalars import Misfit, make_path, normalised, shown
 from runner.tasktype import FieldInfo, PathPlan, TaskType, check_free, own_annotations, task_type
 
@@ -32,6 +32,7 @@ __all__ = [
     "Hint",
     "Input",
     "Last",
+    "NoRetry",
     "Output",
     "RetryLater",
     "Task",
@@ -129,7 +130,10 @@ class Task(metaclass=TaskMeta):
         """Does the work. May return a small JSON value, Unchanged or Absent. By itself: nothing to do."""
 
     def limits(self) -> Iterable[str] | Mapping[str, Any]:
-        """Keys of the limits to respect, or {key: jobs at once} or {key: (jobs at once, starts per second)}."""
+        """Keys of the limits to respect, or {key: jobs at once} or {key: (jobs at once, starts per second)}.
+
+        Of what the jobs that are ready or running say of one key, the strictest holds.
+        """
         return ()
 
     def upstream_tasks(self) -> Iterable[Task]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from runner.core.commands import Change, Command, Judge, Move
 from runner.core.graph import Forest
@@ -43,12 +44,12 @@ from runner.core.queue import Override, ReadyQueue
 class Board:
     """The ledger, the forest and the queues, kept in step. Commands pile up in `out`."""
 
-    def __init__(self, overrides: Sequence[Override] = ()) -> None:
+    def __init__(self, overrides: Sequence[Override] = (), last_start: float = -inf) -> None:
         self.now = 0.0
         self.out: list[Command] = []
         self.ledger = Ledger()
         self.forest = Forest()
-        self.ready = ReadyQueue(overrides)
+        self.ready = ReadyQueue(overrides, last_start)
         self.asks: deque[str] = deque()
         self.phases = [0] * len(Phase)  # how many nodes stand in each
         self.unmade = Several()  # path -> jobs that read it, as long as no job makes it

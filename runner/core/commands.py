@@ -82,11 +82,15 @@ class Discard(Struct, frozen=True):
 
 
 class Launch(Struct, frozen=True, gc=False):
-    """Hand a job to a worker: to run it, or (`ask`) only to ask it for its children. `alone`: with no company."""
+    """Hand a job to a worker: to run it, or (`ask`) only to ask it for its children. `alone`: with no company.
+
+    `paced`: it has a rate: it is to begin at once, and Began is to tell when it has.
+    """
 
     id: str
     alone: bool = False
     ask: bool = False
+    paced: bool = False
 
 
 class Judge(Struct, frozen=True, gc=False):

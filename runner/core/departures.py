@@ -43,6 +43,7 @@ class Departures:
             waits = node is not None and node.status is PENDING and node.phase in _PARKABLE
             if node is not None and waits and not node.submitted:
                 self._board.phase(node, PARKED)
+                self._board.unsure.pop(node.id, None)  # or it runs once that is certain, which nobody wants
 
     def dismiss(self) -> None:
         """Nothing else can run: nobody came for those that were parked."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from runner.core.board import Board
@@ -21,6 +22,7 @@ from runner.core.commands import Change, Command, Count, Create, Deliver, Discar
 from runner.core.departures import Departures
 from runner.core.events import (
     Asked,
+    Began,
     Cancelled,
     Continued,
     Counted,
@@ -44,7 +46,7 @@ from runner.core.events import (
 )
 from runner.core.intake import Intake
 from runner.core.ledger import ASKING, BUSY, DELAYED, HELD, PARKED, SETTLED, WAITING, Node, Phase
-from runner.core.model import BLOCKED, DONE, FAILED, RUNNING, UNFINISHED, Attempt, Need, Status, Step
+from runner.core.model import BLOCKED, DONE, FAILED, UNFINISHED, Attempt, Need, Status, Step
 from runner.core.queue import Override
 from runner.core.review import Review
 from runner.core.takeover import take_over
@@ -58,11 +60,20 @@ PART = 64
 
 
 class Engine:
-    """One run over one state. `handle` is the only way in. `part`: how many jobs of a large batch enter in one go."""
+    """One run over one state. `handle` is the only way in. `part`: how many jobs of a large batch enter in one go.
+    `last_start`: when, by its clock, an earlier run may have begun a job with a rate last.
+    """
 
-    def __init__(self, *, resuming: bool = False, overrides: Sequence[Override] = (), part: int = PART) -> None:
+    def __init__(
+        self,
+        *,
+        resuming: bool = False,
+        overrides: Sequence[Override] = (),
+        part: int = PART,
+        last_start: float = -inf,
+    ) -> None:
         self.part = part
-        self._board = Board(overrides)
+        self._board = Board(overrides, last_start)
         self._intake = Intake(self._board, resuming=resuming, part=part)
         self._departures = Departures(self._board)
         self._review = Review(self._board, self._intake, self._departures)
@@ -206,7 +217,7 @@ class Engine:
         node.rejudge = node.unwanted = False
         self._board.phase(node, BUSY)
         self._board.move(node, Step.CLAIM)
-        self._board.out.append(Launch(node.id, alone=node.suspect))
+        self._board.out.append(Launch(node.id, alone=node.suspect, paced=self._board.ready.has_rate(node.id)))
 
     def _last_call(self, free: int) -> None:
         """Nothing else can run: held jobs are given to workers, who fail them or go on without the input.
@@ -239,10 +250,14 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
+    def _began(self, event: Began) -> None:
+        self._board.ready.begun(event.id, min(event.at, self._board.now))
+
     def _returned(self, event: Returned) -> None:
-        node = self.ledger[event.id]
-        if node.status is RUNNING:  # and not done, and only asked for its children
-            self._board.ready.release(node.limits)
+        ready = self._board.ready
+        if event.begun and ready.has_rate(event.id):  # and nobody said when
+            ready.begun(event.id, self._board.now)
+        ready.release(event.id)
 
     def _finished(self, event: Finished) -> None:
         board, node = self._board, self.ledger[event.id]
@@ -402,6 +417,7 @@ _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Withdrawn: Engine._withdrawn,
     Continued: Engine._continued,
     Slots: Engine._slots,
+    Began: Engine._began,
     Returned: Engine._returned,
     Finished: Engine._finished,
     Failed: Engine._failed,

@@ -46,10 +46,21 @@ class Slots(Struct, frozen=True, gc=False):
     free: int
 
 
-class Returned(Struct, frozen=True, gc=False):
-    """A worker is through with a job. Its result is not committed yet, but its limits are free again."""
+class Began(Struct, frozen=True, tag=True):
+    """A job that has a rate has begun. `at`: by the clock of `handle`. Said again: it was a little later."""
 
     id: str
+    at: float
+
+
+class Returned(Struct, frozen=True, gc=False):
+    """A worker is through with a job. Its result is not committed yet, but its limits are free again.
+
+    `begun`: its `run()` may have been called, just now if nobody said when.
+    """
+
+    id: str
+    begun: bool = True
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag=True):
@@ -170,6 +181,7 @@ Event: TypeAlias = (
     | Withdrawn
     | Continued
     | Slots
+    | Began
     | Returned
     | Finished
     | Failed

@@ -154,5 +154,5 @@ class Stored(Struct, frozen=True, kw_only=True):
     depth: int = 0
     delay: float | None = None  # seconds that it still has to wait
     finished: bool = False  # lacked only its last rename
-    spent: bool = False  # its retries are used up; it lacked only its last rename
+    spent: bool = False  # it is not tried again, and lacked only its last rename
     problem: Attempt | None = None  # it can never run: its class is gone, its module is broken

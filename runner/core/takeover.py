@@ -50,7 +50,7 @@ def _put_right(board: Board, item: Stored) -> Node | None:
         board.settle(node)
         return None
     if item.spent and node.status is not BLOCKED:  # in running/ it lacked only its last rename
-        board.move(node, Step.FAIL, why="its retries are used up")
+        board.move(node, Step.FAIL, why="it is not tried again")
         if node.id in board.ledger.failed:
             board.settle(node)
             return None

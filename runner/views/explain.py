@@ -117,10 +117,10 @@ class Explainer:
             case Status.FAILED:
                 tries = sum(a["outcome"] != "later" for a in job.attempts[job.retries_from :])
                 verdict = f"failed after {tries} attempt{'s' if tries != 1 else ''}: {_last_line(job)}"
-                again = f"a new run that reaches it tries it again, and so does `retry {job.id}`"
-                return self._said(
-                    job, status, verdict, again, f"`show {job.id}` has its traceback and the end of its log"
-                )
+                because = ["its error says that trying again cannot help"] if _is_final(job) else []
+                because.append(f"a new run that reaches it tries it again, and so does `retry {job.id}`")
+                because.append(f"`show {job.id}` has its traceback and the end of its log")
+                return self._said(job, status, verdict, *because)
             case _:
                 again = "`retry` brings it back" if _outcome(job) == "cancelled" else "it comes back when it is found"
                 return self._said(job, status, f"was cancelled: {last_error(job) or 'nobody said why'}", again)
@@ -354,6 +354,10 @@ class Explainer:
 
 def _outcome(job: JobFile) -> str:
     return str(job.attempts[-1]["outcome"]) if job.attempts else ""
+
+
+def _is_final(job: JobFile) -> bool:
+    return bool(job.attempts and job.attempts[-1].get("final"))
 
 
 def _last_line(job: JobFile) -> str:

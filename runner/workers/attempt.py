@@ -30,6 +30,7 @@ from runner.task import (
     Context,
     FieldInfo,
     Last,
+    NoRetry,
     RetryLater,
     Task,
     TaskType,
@@ -103,6 +104,7 @@ class _Attempt:
         self.began = time.time()
         self.clock = time.perf_counter()
         self.staged: dict[str, str] = {}  # final path -> staging path
+        self.begun = False  # run() was called
         self.published = False
         self.elsewhere = ""
 
@@ -116,7 +118,7 @@ class _Attempt:
             try:
                 return self._ask() if self.order.ask else self._run()
             except _Lacking as lacking:
-                return Reply(event=Lacked(self.job.id, lacking.paths))
+                return Reply(event=Lacked(self.job.id, lacking.paths), begun=False)
             except BaseException as error:
                 # Asked before what was staged is removed: it may be what has filled the disk.
                 hindrance = self.bench.hindrance(error, (staging_path(final, self.job.id) for final in self.staged))
@@ -160,6 +162,9 @@ class _Attempt:
             places = {final: Path(path) for final, path in self.staged.items()}
             task = replace_paths(task, places, self.bench.root)
         CURRENT.set(Context(previous=self._previous))
+        if self.order.paced:
+            self.bench.begin(self.job.id)
+        self.begun = True
         self.clock = time.perf_counter()
         returned = self._users(task.run)
         value = returned.value if isinstance(returned, Unchanged | Absent) else returned
@@ -328,6 +333,12 @@ class _Attempt:
         note = {**record.note(bench.settings.run, self.began, seconds, "done"), "change": told}
         if inputs.stale:
             note["stale"] = inputs.stale
+        if (
+            len(outputs) > 1
+            and change == "changed"
+            and (same := record.unchanged_outputs(self.job, bench.settings.run, outputs))
+        ):
+            note["same"] = same
         event = Finished(
             id=self.job.id,
             record=bench.write(replace(codec.with_attempt(self.job, note), result=result)),
@@ -338,7 +349,7 @@ class _Attempt:
             dropped=dropped,
             change=told,
         )
-        return Reply(event=event, seconds=seconds, elsewhere=self.elsewhere)
+        return Reply(event=event, seconds=seconds, begun=self.begun, elsewhere=self.elsewhere)
 
     def _own_params(self, kind: TaskType) -> dict[str, Json]:
         if not kind.hints and not kind.inputs:
@@ -379,18 +390,22 @@ class _Attempt:
 
     def _failure(self, error: BaseException) -> Reply:
         seconds = time.perf_counter() - self.clock
-        plainly = isinstance(error, RetryLater | Unusable | Hopeless | RunnerError)
+        plainly = isinstance(error, RetryLater | Unusable | Hopeless | RunnerError) or record.is_bare(error)
         told = record.told(error, plainly=plainly, hidden=__file__)
         line = f"{told['type']}: {told['message']}" if told["message"] else told["type"]
         if self.order.ask:
             return Reply(event=Asked(id=self.job.id, children=[], error=line), seconds=seconds, error=line)
-        again = record.put_off(self.job, error) if isinstance(error, RetryLater) else None
+        final = isinstance(error, NoRetry | Hopeless | Refused)
+        again = record.put_off(self.job, error) if isinstance(error, RetryLater) and not final else None
         outcome = "later" if again is not None else "published" if self.published else "failed"
-        if again is None and not isinstance(error, Hopeless | Refused):
+        if again is None and not final:
             again = self._retry_in()
         note = {**record.note(self.bench.settings.run, self.began, seconds, outcome), "error": told}
+        if final:  # or a start that finds it in running/, where it lacks only its last rename, would try it again
+            note["final"] = True
         written = self.bench.write(codec.with_attempt(self.job, note, now=time.time(), retry_in=again))
-        return Reply(event=Failed(id=self.job.id, record=written, retry_in=again), seconds=seconds, error=line)
+        failed = Failed(id=self.job.id, record=written, retry_in=again)
+        return Reply(event=failed, seconds=seconds, begun=self.begun, error=line)
 
     def _retry_in(self) -> float | None:
         try:

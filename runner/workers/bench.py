@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.batch import load_class
+from runner.core.events import Began
 from runner.core.model import Status
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files, tmp_name
-from runner.store.shelf import MAX_JOB_BYTES
+from runner.store.pace import note_start, steady
+from runner.store.shelf import LOCKS, MAX_JOB_BYTES
 from runner.task import TaskType, describe
 from runner.workers.hindrance import Exhausted, Hindered, doubtful, is_machines
 from runner.workers.port import Settings
@@ -21,6 +23,8 @@ from runner.workers.staging import remove
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PROBE = bytes(1 << 16)
+_TRIES = 5
+_PROMPT = 0.001  # seconds
 _PROCESS = {
     errno.EMFILE: "its worker had too many open files",
     errno.EBADF: "a task has closed what its worker had open",
@@ -28,10 +32,13 @@ _PROCESS = {
 
 
 class Bench:
-    """Made once in a worker. Raises OSError."""
+    """Made once in a worker. `tell` has the scheduler hear of what begins. Raises OSError."""
 
-    def __init__(self, settings: Settings, files: Files | None = None) -> None:
+    def __init__(
+        self, settings: Settings, files: Files | None = None, tell: Callable[[Began], object] = lambda began: None
+    ) -> None:
         self.settings = settings
+        self._tell = tell
         self.root = Path(settings.root)
         self.logs = os.path.join(settings.state, "logs")
         self.checked_at = codec.stamp(settings.started)
@@ -41,6 +48,21 @@ class Bench:
         self._root = os.open(settings.root, _FOLDER)
         self._tmp = os.open(os.path.join(settings.state, "tmp"), _FOLDER)
         self._done = os.open(os.path.join(settings.state, Status.DONE), _FOLDER)
+        self._locks = os.open(os.path.join(settings.state, LOCKS), _FOLDER)
+
+    def begin(self, id: str) -> None:
+        """A job with a rate is about to begin: the scheduler is told, and the next one will know. Raises Hindered.
+
+        To say so may take the processor away from who says it. If it did for long, it was said too early.
+        """
+        for _ in range(_TRIES):
+            try:
+                at = note_start(self.files, self._locks)
+            except OSError as error:
+                raise self._blamed(error, os.path.join(self.settings.state, LOCKS)) from error
+            self._tell(Began(id, at))
+            if steady() - at < _PROMPT:
+                break
 
     def write(self, job: JobFile) -> str:
         """Put a whole job file into tmp/ and return its name there. Raises Hindered."""
@@ -99,7 +121,7 @@ class Bench:
         if isinstance(error, Hindered):
             return error
         try:
-            for folder in (self._root, self._tmp, self._done):
+            for folder in self._folders:
                 os.fstat(folder)
         except OSError:
             raise Exhausted(_PROCESS[errno.EBADF]) from error
@@ -148,12 +170,16 @@ class Bench:
         """The file of a done job. Raises OSError, BadJobFile."""
         return self.files.read(self._done, f"{id}.json", MAX_JOB_BYTES)
 
+    @property
+    def _folders(self) -> tuple[int, ...]:
+        return self._root, self._tmp, self._done, self._locks
+
     def state(self, status: Status, id: str) -> str:
         return os.path.join(self.settings.state, status.value, id + ".json")
 
     def close(self) -> None:
         """Close the folders; the bench cannot be used any more."""
-        for folder in (self._root, self._tmp, self._done):
+        for folder in self._folders:
             os.close(folder)
 
     def recover(self) -> None:

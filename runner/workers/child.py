@@ -25,6 +25,7 @@ import msgspec
 from filelock import FileLock
 from msgspec import Struct
 
+from runner.core.events import Began
 from runner.errors import RunnerError, plainly
 from runner.store.files import writer_token
 from runner.workers import capture
@@ -85,7 +86,7 @@ class Unfit(Struct, frozen=True, tag=True):
     hindered: bool = True
 
 
-Message: TypeAlias = Done | Unbegun | Hindrance | Unfit | Looked
+Message: TypeAlias = Began | Done | Unbegun | Hindrance | Unfit | Looked
 _Send: TypeAlias = Callable[[Message], None]
 
 _decode = msgspec.json.Decoder(Halt | Work | Look).decode
@@ -105,8 +106,8 @@ def main(fd: int, settings: bytes, parent: int) -> None:
         known = msgspec.json.decode(settings, type=Settings)
         os.chdir(known.root)
         capture.install(known.level)
-        bench = Bench(known)
         _hold_lock(known.state)
+        bench = Bench(known, tell=send)
         if known.threads == 1:
             _serve_alone(fd, send, bench)
         else:

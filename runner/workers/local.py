@@ -2,10 +2,11 @@
 
 An order is begun by a worker as soon as fewer than `threads` of those sent before it are unanswered: streams keep their
 order, so that can be told from here. Short tasks are sent ahead, so that a worker need not wait for the scheduler; long
-ones are not, so that nothing waits behind them. A worker that dies, by whatever hand, is named with its orders in one
-WorkerLost, what it started is killed, and another takes its place. Its death is told by the end of its stream or by the
-fork server, whichever comes first: what a task has started may hold the stream open. When the fork server dies, all its
-workers do, and none of their jobs is to blame.
+ones are not, so that nothing waits behind them. What has a rate is never sent ahead: it gets the next thread that has
+nothing to do, and nothing else is sent until it has. A worker that dies, by whatever hand, is named with its orders in
+one WorkerLost, what it started is killed, and another takes its place. Its death is told by the end of its stream or by
+the fork server, whichever comes first: what a task has started may hold the stream open. When the fork server dies, all
+its workers do, and none of their jobs is to blame.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import suppress
 
 import msgspec
 
-from runner.core.events import WorkerLost
+from runner.core.events import Began, WorkerLost
 from runner.errors import StateError
 from runner.workers.child import Done, Halt, Hindrance, Look, Message, Unbegun, Unfit, Work
 from runner.workers.forkserver import ForkServer
@@ -43,7 +44,7 @@ PATIENCE = 2.0
 STOPPED = 1.0
 """Seconds that a wait takes too long, before one takes this process for having been stopped (SIGSTOP, Ctrl-Z)."""
 
-_decode = msgspec.json.Decoder(Done | Unbegun | Hindrance | Unfit | Looked).decode
+_decode = msgspec.json.Decoder(Began | Done | Unbegun | Hindrance | Unfit | Looked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -136,6 +137,8 @@ class LocalExecutor:
         self._workers: list[_Worker] = []
         self._wanted = workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
+        self._paced: deque[Order] = deque()  # those that have a rate, until a thread has nothing to do
+        self._litter: list[str] = []  # names in tmp/, to be unlinked by the next worker that is sent anything
         self._seconds = 1.0  # how long a task takes, lately; until that is known, nothing is to wait behind another
         self._halted = False
 
@@ -143,19 +146,21 @@ class LocalExecutor:
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._replenish()
+        self._litter += litter
+        self._waiting.extend(order for order in orders if order.alone)
+        self._paced.extend(order for order in orders if order.paced and not order.alone)
+        self._start_paced()
         batches: dict[int, list[Order]] = {}
         loads = [len(w.orders) + w.looking + (1_000_000 if w.alone or w.halted else 0) for w in self._workers]
         for order in orders:
-            if order.alone:
-                self._waiting.append(order)
+            if order.alone or order.paced:
                 continue
             index = loads.index(min(loads))
             loads[index] += 1
             self._workers[index].orders[order.id] = order
             batches.setdefault(index, []).append(order)
         for index, batch in batches.items():
-            self._post(self._workers[index], batch, litter)
-            litter = ()
+            self._post(self._workers[index], batch)
         self._start_alone()
 
     def look(self, ids: Sequence[str]) -> bool:
@@ -173,6 +178,8 @@ class LocalExecutor:
         return False
 
     def free(self) -> int:
+        if self._paced:
+            return 0
         room = self._threads + self._ahead()
         more = max(0, self._wanted - len(self._workers))
         if more and not self._server.ready:
@@ -204,19 +211,21 @@ class LocalExecutor:
         if len(self._workers) < count and not self._halted:
             self._replenish()
         self._start_alone()
+        self._start_paced()
         return outcomes
 
     @property
     def busy(self) -> int:
-        return len(self._waiting) + sum(len(worker.orders) for worker in self._workers)
+        return len(self._waiting) + len(self._paced) + sum(len(worker.orders) for worker in self._workers)
 
     def watch(self, fd: int) -> None:
         self._selector.register(fd, selectors.EVENT_READ, None)
 
     def unbegun(self) -> tuple[str, ...]:
         self._halted = True
-        taken = tuple(order.id for order in self._waiting)
+        taken = tuple(order.id for order in (*self._waiting, *self._paced))
         self._waiting.clear()
+        self._paced.clear()
         for worker in self._workers:
             if not worker.halted:
                 worker.halted = True
@@ -266,9 +275,10 @@ class LocalExecutor:
             self._workers.append(worker)
             self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
-    def _post(self, worker: _Worker, orders: list[Order], litter: Sequence[str] = ()) -> None:
+    def _post(self, worker: _Worker, orders: list[Order]) -> None:
         worker.advance(time.monotonic())
-        self._send(worker, Work(orders, tuple(litter)))
+        self._send(worker, Work(orders, tuple(self._litter)))
+        self._litter.clear()
 
     def _send(self, worker: _Worker, message: Work | Look | Halt) -> None:
         if not worker.send(message):
@@ -285,6 +295,16 @@ class LocalExecutor:
             empty.alone = True
             empty.orders[order.id] = order
             self._post(empty, [order])
+
+    def _start_paced(self) -> None:
+        while self._paced:
+            idle = [w for w in self._workers if len(w.orders) < self._threads and not (w.alone or w.halted)]
+            if not idle:
+                return
+            worker = min(idle, key=lambda worker: (worker.looking, len(worker.orders)))
+            order = self._paced.popleft()
+            worker.orders[order.id] = order
+            self._post(worker, [order])
 
     def _reserve(self) -> None:
         """Keep one worker from getting more, so that it will be empty."""
@@ -307,6 +327,9 @@ class LocalExecutor:
                 continue
             if isinstance(message, Unfit):
                 worker.last_word = message
+                continue
+            if isinstance(message, Began):
+                outcomes.append(message)
                 continue
             if isinstance(message, Looked):
                 worker.looking = False

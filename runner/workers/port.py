@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
-from runner.core.events import Asked, Failed, Finished, Judged, Lacked, WorkerLost
+from runner.core.events import Asked, Began, Failed, Finished, Judged, Lacked, WorkerLost
 from runner.store.codec import Brief
 from runner.workers.judge import How
 
@@ -19,6 +19,7 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: Raw
     ask: bool = False  # only ask it for its children
     alone: bool = False  # no other job in that worker meanwhile
+    paced: bool = False  # it has a rate: it is not to lie behind others, and Began is to tell when it begins
     timeout: float | None = None  # seconds
 
 
@@ -28,6 +29,7 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event: Finished | Failed | Lacked | Asked
     seconds: float = 0.0  # in run(), or in downstream_tasks() when only asked
     error: str = ""  # the last line of its error, when it failed
+    begun: bool = True  # run() was called
     elsewhere: str = ""  # an output that no sync of the runner's covers: it lies on a file system of its own
 
 
@@ -60,12 +62,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     level: str = "INFO"  # for what tasks log
 
 
-Outcome: TypeAlias = Reply | WorkerLost | Looked
+Outcome: TypeAlias = Reply | WorkerLost | Looked | Began
 
 
 class Executor(Protocol):
     """Runs orders somewhere. Every order started is answered by one Reply, or named in one WorkerLost; what is only to
-    be looked at may stay without an answer.
+    be looked at may stay without an answer. Of a `paced` one Began comes first, as its run() is about to be called;
+    more than one, if that took a little longer.
 
     Where the machine hinders (the disk is full, say), the WorkerLost says "hindered". Raises StateError where no worker
     can be had.

@@ -15,7 +15,7 @@ from runner.core import policy
 from runner.core.model import Json
 from runner.store import codec
 from runner.store.codec import Digest, JobFile, Record
-from runner.task import Last, RetryLater, TaskType
+from runner.task import Last, NoRetry, RetryLater, TaskType
 
 _MAX_MESSAGE = 10_000
 _MAX_TRACEBACK = 50_000
@@ -41,6 +41,19 @@ def change(last: Record | None, run: str, outputs: Mapping[str, Digest | None], 
     if last.run == run:
         return str(last.change) if same_again or last.change == "new" else "changed"
     return "unchanged" if same_again else "changed"
+
+
+def unchanged_outputs(job: JobFile, run: str, outputs: Mapping[str, Digest | None]) -> list[str]:
+    """Outputs that are as an earlier run left them, of a job of which others are not."""
+    last = codec.record_of(job)
+    if last is None:
+        return []
+    same = [path for path, made in outputs.items() if made is not None and last.outputs.get(path) == made]
+    if last.run == run:  # then the record is of an earlier success in this run, whose attempt compared it
+        earlier = next((a for a in reversed(job.attempts) if a.get("run") == run and a.get("outcome") == "done"), {})
+        if earlier.get("change") != "unchanged":
+            same = [path for path in same if path in earlier.get("same", ())]
+    return same if len(same) < len(outputs) else []
 
 
 def dropped(last: Record | None, run: str, found: Collection[str]) -> tuple[str, ...]:
@@ -69,6 +82,12 @@ def told(error: BaseException, *, plainly: bool, hidden: str) -> dict[str, str]:
             error = error.with_traceback(trace)
         entry["traceback"] = _cut("".join(traceback.format_exception(error)), _MAX_TRACEBACK)
     return entry
+
+
+def is_bare(error: BaseException) -> bool:
+    """Whether the message of a NoRetry is all there is to tell: the user's own class, or a cause, has a traceback."""
+    hidden = error.__suppress_context__ or error.__context__ is None
+    return type(error) is NoRetry and error.__cause__ is None and hidden
 
 
 def put_off(job: JobFile, error: RetryLater) -> float | None:

@@ -84,3 +84,25 @@ def test_whom_a_finder_names_that_could_not_be_asked_is_left_alone() -> None:
     world.drain()
     assert world.engine.gone == [], "Q failed tonight, and its record names it"
     assert world.status(CHILD) is Status.DONE
+
+
+def test_a_dropped_job_that_was_held_until_it_is_certain_what_it_comes_after_does_not_run() -> None:
+    """It comes after one that this run has not reached; once nobody may find that one, it would else begin."""
+    source, reader = kind("s"), kind("t", "s")
+    world = World([P, Q, source, reader])
+    world.submit([P, Q, source])
+    world.complete()
+    world.slots(3)
+    world.answer(source)
+    world.answer(P, found=[reader])
+    world.answer(Q)
+    world.start([P, Q], due=[P.id, Q.id])
+    while world.judging:
+        world.judge()
+    answered(world, P)
+    answered(world, Q)
+    world.drain()
+    assert world.launches[reader.id] == 0
+    assert world.status(reader) is Status.CANCELLED
+    assert world.engine.gone == [reader.id]
+    world.check_end()

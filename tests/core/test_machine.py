@@ -134,6 +134,12 @@ class Machine(RuleBasedStateMachine):
     def work(self, number: int, outcome: str, batch: Batch, links: Links) -> None:
         self.world.work(self.pick(self.world.working, number), outcome, self.wishes(batch), self.graph(links))
 
+    @precondition(lambda self: self.world.unbegun)
+    @rule(number=picks, told=st.booleans())
+    @may_crash
+    def begin_work(self, number: int, told: bool) -> None:
+        self.world.begin(self.pick(self.world.unbegun, number), told)
+
     @precondition(lambda self: self.world.group)
     @rule()
     @may_crash

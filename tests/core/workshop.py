@@ -24,6 +24,11 @@ def failures(job: JobFile) -> int:
     return sum(attempt["outcome"] in policy.CHARGED for attempt in job.attempts[job.retries_from :])
 
 
+def is_final(job: JobFile) -> bool:
+    """Whether it has said that trying again cannot help."""
+    return any(attempt.get("final") for attempt in job.attempts[job.retries_from :])
+
+
 def dropped(result: Mapping[str, Any], run: str, found: Iterable[str]) -> tuple[str, ...]:
     """Whom a job had found when this run began, and finds no more."""
     left = result.get("dropped", {})
@@ -102,7 +107,7 @@ class Workshop:
             wait, note = 5.0, self._note("later")
         else:
             lasting = None if outcome == "hopeless" else policy.retry_in(job.id, 1 + failures(job), RETRIES, 1.0)
-            wait, note = lasting, self._note("failed")
+            wait, note = lasting, self._note("failed") | ({"final": True} if outcome == "hopeless" else {})
         record = codec.with_attempt(job, note, now=self.store.clock(), retry_in=wait)
         return Failed(id=job.id, record=self.store.stage(job.id, codec.encode(record)), retry_in=wait)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,12 +20,14 @@ from runner.core.commands import Command, Count, Create, Judge, Launch, Move, Tr
 from runner.core.engine import Engine
 from runner.core.events import (
     Asked,
+    Began,
     Cancelled,
     Continued,
     Counted,
     Event,
     Invalidated,
     Judged,
+    Lacked,
     Recovered,
     Retried,
     Returned,
@@ -45,7 +48,7 @@ from runner.store.memory import MemoryStore
 from tests.core.checks import check, check_end
 from tests.core.kinds import Kind, Wish, digest, fingerprint
 from tests.core.story import brief
-from tests.core.workshop import RETRIES, Workshop, dropped, failures
+from tests.core.workshop import RETRIES, Workshop, dropped, failures, is_final
 
 PART = 2  # jobs that enter in one go, of batches of up to five
 RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
@@ -75,6 +78,8 @@ class World:
         self.unadmitted: list[Proposal] | None = None  # roots, as long as the run's record does not name them
         self.inbox: list[list[Wish | Kind | JobFile]] = []  # what was handed in, and is not settled yet
         self.launches: Counter[str] = Counter()  # that were to run the job
+        self.begins: dict[str, float] = {}  # limit key with a rate -> when a job that has it began last, in any run
+        self.last_start = -inf  # the same for all keys, as the disk has it
         self.crashes = 0
         self._begin_run()
 
@@ -89,8 +94,10 @@ class World:
         self._fresh_engine(resuming=False)
 
     def _fresh_engine(self, *, resuming: bool) -> None:
-        self.engine = Engine(resuming=resuming, part=PART)
+        self.engine = Engine(resuming=resuming, part=PART, last_start=self.last_start)
         self.working: dict[str, tuple[Launch, JobFile]] = {}
+        self.unbegun: set[str] = set()  # of these, that have a rate and have not begun
+        self.untold: dict[str, float] = {}  # that have begun, and when: the engine has not heard of it
         self.group: list[Event] = []
         self.judging: deque[str] = deque()
         self.walks: deque[Walk | Trace] = deque()
@@ -158,7 +165,7 @@ class World:
             depth=job.depth,
             delay=codec.delay(job, self.now),
             finished=finished,
-            spent=failures(job) > RETRIES,
+            spent=failures(job) > RETRIES or is_final(job),
         )
 
     def _needs(self, kind: Kind) -> tuple[Need, ...]:
@@ -281,7 +288,8 @@ class World:
                 job = files[proposal.id]
                 after = tuple(dict.fromkeys((*proposal.after, *job.after)))
                 proposal = replace(proposal, after=after, found_by=job.found_by, depth=job.depth)
-                staged = self.store.stage(job.id, codec.encode(replace(job, after=after)))
+                told = codec.with_attempt(replace(job, after=after), None, reset_retries=True)
+                staged = self.store.stage(job.id, codec.encode(told))
                 proposal = replace(proposal, staged=staged)
             batch.append(proposal)
         refused = self.offer(Submitted(batch, by_name=True))
@@ -369,7 +377,11 @@ class World:
         status = self.store.find(id)
         assert status is (Status.DONE if launch.ask else Status.RUNNING), self.told()
         job = self.store.read(id, status)
+        assert launch.paced == (not launch.ask and bool(self._rates(id))), self.told()
+        if launch.paced:
+            self.unbegun.add(id)
         if not launch.ask:
+            assert not is_final(job), f"{id} has said that trying again cannot help\n{self.told()}"
             self.launches[id] += 1
             for upstream in job.after:
                 assert not self.engine.ledger.is_open(upstream), f"{id} starts before {upstream}\n{self.told()}"
@@ -390,6 +402,23 @@ class World:
         self.now += seconds
         self.do(Ticked())
 
+    def _rates(self, id: str) -> dict[str, float]:
+        return {key: limit.per_second for key, limit in self.kinds[id].limits.items() if limit.per_second}
+
+    def begin(self, id: str, told: bool = True) -> None:
+        """A job with a rate begins; the engine hears of it now, or later, or never, if the runner dies before."""
+        self.unbegun.discard(id)
+        for key, rate in self._rates(id).items():
+            assert self.now - self.begins.get(key, -inf) >= 1.0 / rate, f"{id} is too soon for {key}\n{self.told()}"
+            self.begins[key] = self.now
+        self.last_start = self.untold[id] = self.now
+        if told:
+            self._tell(id)
+
+    def _tell(self, id: str) -> None:
+        if id in self.untold:
+            self.do(Began(id, self.untold.pop(id)))
+
     def work(
         self, id: str, outcome: str = "same", found: Sequence[Wish | Kind] = (), edges: Edges | None = None
     ) -> None:
@@ -401,10 +430,15 @@ class World:
 
         ask = self._ask if launch.ask else self.workshop.run
         event = ask(job, outcome, children)
+        if id in self.unbegun and not isinstance(event, Lacked):
+            self.begin(id)
+        self._tell(id)
+        begun = id not in self.unbegun
+        self.unbegun.discard(id)
         if isinstance(event, Asked) and event.error is None:
             self.said[id] = [child.id for child in event.children]
         self.group.append(event)
-        self.do(Returned(id))
+        self.do(Returned(id, begun))
 
     def _ask(self, job: JobFile, outcome: str, children: Callable[[], list[Proposal]]) -> Asked:
         self.expirable.add(job.id)  # what it answers may be refused
@@ -431,8 +465,14 @@ class World:
             launch, _ = self.working.pop(id)
             if launch.ask:
                 self.expirable.add(id)
+            if id in self.unbegun and id in begun:  # at the last moment; its word was lost
+                self.begin(id, told=False)
+            if id in waiting:
+                self._tell(id)
+            self.untold.pop(id, None)
+            self.unbegun.discard(id)
         guilty = tuple(begun[:1]) if outcome == "timeout" else ()
-        returned = [Returned(id) for id in (*begun, *waiting)]
+        returned = [Returned(id, id in begun) for id in (*begun, *waiting)]
         lost = WorkerLost(
             begun=tuple(begun), waiting=tuple(waiting), outcome=outcome, message="its worker is gone", guilty=guilty
         )

@@ -118,6 +118,38 @@ def test_change_is_told_against_the_last_success_of_an_earlier_run(yard: Yard) -
     assert change_of(yard.perform(job)) == "new", "it was new in this run, and still is"
 
 
+def test_the_outputs_that_stayed_the_same_are_told_against_an_earlier_run_too(yard: Yard) -> None:
+    def writes(a: str, b: str, c: str) -> Action:
+        def action(task: Act) -> None:
+            for path, text in zip([task.output, *task.more], (a, b, c), strict=True):
+                assert path is not None
+                path.write_text(text)
+
+        return action
+
+    def tonight(job: codec.JobFile, *texts: str) -> codec.JobFile:
+        tasks.ACTIONS["it"] = writes(*texts)
+        return yard.finished(yard.perform(job))
+
+    job = yard.finished(yard.act(writes("1", "1", "1"), output="a.txt", more=["b.txt", "c.txt"]))
+    assert "same" not in job.attempts[-1], "it is new"
+    job = tonight(earlier(job), "1", "1", "1")
+    assert "same" not in job.attempts[-1], "it is unchanged as a whole"
+    job = tonight(earlier(job), "1", "2", "1")
+    assert job.attempts[-1]["same"] == ["a.txt", "c.txt"]
+    job = tonight(job, "2", "2", "1")
+    assert job.attempts[-1]["same"] == ["c.txt"], "b.txt is as a moment ago, and not as it was last night"
+    job = tonight(job, "2", "2", "1")
+    assert job.attempts[-1]["same"] == ["c.txt"]
+    job = tonight(earlier(job), "3", "3", "3")
+    assert "same" not in job.attempts[-1]
+    job = tonight(job, "3", "3", "3")
+    assert "same" not in job.attempts[-1]
+    job = tonight(earlier(job), "3", "3", "3")
+    job = tonight(job, "3", "4", "3")
+    assert job.attempts[-1]["same"] == ["a.txt", "c.txt"], "all of it was as it was, until then"
+
+
 def test_without_outputs_the_value_tells_whether_anything_changed(yard: Yard) -> None:
     job = yard.finished(yard.act(lambda task: 1))
     assert change_of(again(yard, job, lambda task: 1)) == "unchanged"
