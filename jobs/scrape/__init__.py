@@ -1,10 +1,12 @@
-"""Sites to text, night by night: sitemaps, then pages, then their text.
+"""Sites to text, night by night: sitemaps, then pages, then their text, then a corpus.
 
     python -m runner run jobs.scrape:nightly
+    python -m jobs.scrape.report
 
     CollectUrls     robots.txt and sitemaps of one site -> data/SITE/urls.tsv
     FetchPage       one page -> data/SITE/raw/NAME.html, as it came, and NAME.json (where from, which encoding)
     ParsePage       these two -> data/SITE/text/NAME.txt and NAME.json (title, language, digests)
+    SiteCorpus      all texts of a site -> data/SITE/corpus.jsonl; MergeCorpus: all sites -> data/corpus.jsonl
 
 The sites are in jobs/sites.toml. Nothing here knows how jobs are stored, retried, limited or resumed.
 """
@@ -14,48 +16,64 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from jobs.scrape.corpus import MERGED_COLUMNS, MergeCorpus, SiteCorpus, WriteParquet
 from jobs.scrape.decode import decode
-from jobs.scrape.fetch import get
+from jobs.scrape.fetch import Known, get
+from jobs.scrape.freshness import NIGHTLY, SUSPICION, conclusive, usable, why_distrusted, why_due
+from jobs.scrape.listing import Listing, Standing, merged, why_doubted
 from jobs.scrape.robots import Robots
 from jobs.scrape.sitemap import collect
 from jobs.scrape.sites import Policy, load
 from jobs.scrape.text import Rules, extract
-from jobs.scrape.urls import file_name, limit_key
-from jobs.scrape.wire import Gone
-from runner import Absent, Hint, Input, Output, Task
+from jobs.scrape.urls import file_name, host_of, limit_key
+from jobs.scrape.wire import Gone, Permanent
+from runner import Absent, Hint, Input, NoRetry, Output, Task, Unchanged, previous
 
-__all__ = ["CollectUrls", "FetchPage", "ParsePage", "Policy", "Rules", "nightly"]
+__all__ = ["Alarm", "CollectUrls", "FetchPage", "ParsePage", "Policy", "Rules", "nightly"]
 
 SITES = "jobs/sites.toml"
-NIGHTLY = timedelta(hours=20)  # less than a day: a nightly start must never be a few seconds too early
+URLS = "urls.tsv"
 PAGE_TYPES = ("text/html", "text/plain", "text/xml", "application/xhtml", "application/xml")
 UNSAID_TYPES = ("", "application/octet-stream")  # of servers that were told nothing about an extension
 
 
-def nightly(sites: str = "", data: str = "data") -> list[CollectUrls]:
-    """One CollectUrls for each site of `sites` (default: $SCRAPE_SITES, else jobs/sites.toml); files go to `data`."""
-    return [
+def nightly(sites: str = "", data: str = "data") -> Mapping[Task, list[Task]]:
+    """A CollectUrls for each site of `sites` (default: $SCRAPE_SITES, else jobs/sites.toml), and what merges them all.
+
+    Files go to the folder `data`.
+    """
+    wanted = load(Path(sites or os.environ.get("SCRAPE_SITES") or SITES))
+    collects: list[Task] = [
         CollectUrls(
             site=site.name,
             start=site.start,
-            output_filepath=Path(data, site.name, "urls.tsv"),
+            output_filepath=Path(data, site.name, URLS),
             policy=site.policy,
             max_crawl_delay=site.max_crawl_delay,
+            max_shrink=site.max_shrink,
             rules=site.rules,
+            parquet=wanted.parquet,
         )
-        for site in load(Path(sites or os.environ.get("SCRAPE_SITES") or SITES))
+        for site in wanted
     ]
+    corpus = Path(data, "corpus.jsonl")
+    merge = MergeCorpus(corpora=[Path(data, site.name, "corpus.jsonl") for site in wanted], output_filepath=corpus)
+    graph: dict[Task, list[Task]] = {merge: collects}
+    if wanted.parquet:
+        graph[WriteParquet(corpus, corpus.with_suffix(".parquet"), MERGED_COLUMNS)] = []
+    return graph
 
 
 @dataclass(frozen=True)
 class CollectUrls(Task):
-    """The addresses of a site's pages, a line each: URL, tab, lastmod. Finds a fetch and a parse for each."""
+    """The pages of a site, a line each. Finds a fetch and a parse for each of them, and the site's corpus."""
 
     retries = 3
     backoff = 2.0
@@ -66,75 +84,169 @@ class CollectUrls(Task):
     output_filepath: Output
     policy: Policy
     max_crawl_delay: float = 10.0
+    max_shrink: Hint[float] = 0.2  # the share of pages that may be missing before the sitemaps are doubted
     rules: Hint[Rules] = field(default_factory=Rules)  # new selectors are no reason to ask the site for anything
+    parquet: Hint[bool] = False
 
     def limits(self) -> dict[str, Any]:
         return _limits(self.start[0], self.policy)
 
+    def due(self, last: Any, now: datetime) -> str | None:
+        if last.hints.get("max_shrink", self.max_shrink) != self.max_shrink:
+            return "max_shrink is another"
+        return super().due(last, now)
+
     def run(self) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        before = Listing.read(self.output_filepath.with_name(URLS))  # what lies there, and not where this run writes
         robots = Robots(self.policy, self.max_crawl_delay)
         found = collect(self.start, self.policy, robots)
-        if not found.pages:
-            told = "; ".join([*found.problems[:3], *(f"{n} {why}" for why, n in found.skipped.items())])
+        told = "; ".join([*found.problems[:3], *(f"{n} {why}" for why, n in found.skipped.items())])
+        if not found.pages and not before.listed:
             raise ValueError(f"{self.site}: no page in any sitemap of {', '.join(self.start)} ({told or 'none found'})")
-        with self.output_filepath.open("w", encoding="utf-8") as file:
-            file.writelines(f"{url}\t{lastmod}\n" for url, lastmod in found.pages.items())
+        doubt = why_doubted(len(found.pages), found.unread, told, before, self.max_shrink)
+        listing = merged(
+            {url: lastmod if usable(lastmod, now) else "" for url, lastmod in found.pages.items()},
+            found.sitemaps,
+            before,
+            believed=doubt is None,
+            allowed=lambda url: host_of(url) in self.policy.hosts and robots.allow(url),
+            there=lambda url: self._raw(url, ".html").exists(),
+        )
+        listing.write(self.output_filepath)
+        unannounced = sum(self._unannounced(entry.url, now) for entry in before)
+        lastmods = {entry.url: entry.lastmod or "" for entry in listing if entry.standing == "listed"}
         return {
             "pages": len(found.pages),
-            "sitemaps": found.sitemaps,
+            "kept": len(listing.entries) - len(found.pages),
+            "sitemaps": len(found.sitemaps),
             "skipped": dict(found.skipped),
             "problems": found.problems[:20],
             "crawl_delay": robots.delays(),
+            "distrusted": why_distrusted(lastmods, unannounced),
+            "doubt": doubt,
         }
 
     def downstream_tasks(self) -> Iterator[Task]:
-        folder = self.output_filepath.parent
-        delays = self.value["crawl_delay"]
         policies: dict[str, Policy] = {}
-        with self.output_filepath.open(encoding="utf-8") as file:
-            for line in file:
-                url, _, lastmod = line.rstrip("\n").partition("\t")
-                key = limit_key(url)
-                if key not in policies:
-                    policies[key] = self.policy.slowed(delays.get(key, 0.0))
-                name = file_name(url)
-                page = folder / "raw" / f"{name}.html"
-                about = folder / "raw" / f"{name}.json"
-                yield FetchPage(url, page, about, policies[key], lastmod or None)
-                text = folder / "text" / f"{name}.txt"
-                yield ParsePage(url, page, about, text, text.with_suffix(".json"), self.rules, lastmod or None)
+        texts: list[Path] = []
+        doubt, trusted = self.value["doubt"], not self.value["distrusted"]
+        for entry in Listing.read(self.output_filepath):
+            key = limit_key(entry.url)
+            if key not in policies:
+                policies[key] = self.policy.slowed(self.value["crawl_delay"].get(key, 0.0))
+            page, about, text = self._raw(entry.url, ".html"), self._raw(entry.url, ".json"), self._text(entry.url)
+            yield FetchPage(
+                url=entry.url,
+                output_filepath=page,
+                about_filepath=about,
+                policy=policies[key],
+                lastmod=entry.lastmod if trusted else None,
+                standing=entry.standing,
+                tombstones=not doubt,
+            )
+            yield ParsePage(entry.url, page, about, text, text.with_suffix(".json"), self.rules, entry.lastmod)
+            texts.append(text)
+        corpus = self.output_filepath.with_name("corpus.jsonl")
+        yield SiteCorpus(texts=texts, output_filepath=corpus)
+        if self.parquet:
+            yield WriteParquet(corpus, corpus.with_suffix(".parquet"))
+        yield Alarm(self.site, doubt)
+
+    def _raw(self, url: str, suffix: str) -> Path:
+        return self.output_filepath.parent / "raw" / f"{file_name(url)}{suffix}"
+
+    def _text(self, url: str) -> Path:
+        return self.output_filepath.parent / "text" / f"{file_name(url)}.txt"
+
+    def _unannounced(self, url: str, now: datetime) -> bool:
+        """Whether the page was caught, not long ago, with another text under the same lastmod."""
+        try:
+            sidecar = self._text(url).with_suffix(".json").read_bytes()
+        except OSError:
+            return False
+        if b'"unannounced": true' not in sidecar:  # as nearly all: not worth the parsing
+            return False
+        return now - datetime.fromisoformat(json.loads(sidecar)["fetched"]) < SUSPICION
+
+
+@dataclass(frozen=True)
+class Alarm(Task):
+    """Fails, loudly, if tonight's sitemaps are doubted. What they leave out is treated as if they listed it still."""
+
+    site: str
+    problem: Hint[str | None]
+
+    def due(self, last: Any, now: datetime) -> str | None:
+        return self.problem
+
+    def run(self) -> None:
+        if self.problem:
+            raise NoRetry(f"{self.site}: {self.problem}. No page is given up tonight")
 
 
 @dataclass(frozen=True)
 class FetchPage(Task):
-    """One page, byte for byte. A page that is not there, or is no page (an image, say), is absent."""
+    """One page, byte for byte. A page that is gone, or is no page (an image, say), is absent."""
 
-    max_age = NIGHTLY
     timeout = 300.0  # the fetch has its own deadline; this is for a resolver that hangs
+    backoff = 2.0
 
     url: str
     output_filepath: Output
-    about_filepath: Output  # what the server said that the parser must know; nothing that changes by itself
+    about_filepath: Output  # what the server said, and when these bytes came first: it changes with them only
     policy: Hint[Policy]
-    lastmod: Hint[str | None] = None
+    lastmod: Hint[str | None] = None  # None: there is none, or none that is relied on
+    standing: Hint[Standing] = "listed"
+    tombstones: Hint[bool] = True  # False: what the server says is gone is kept tonight
 
     def limits(self) -> dict[str, Any]:
         return _limits(self.url, self.policy)
 
+    def due(self, last: Any, now: datetime) -> str | None:
+        return why_due(self.url, self.lastmod, self.standing, self.policy, last, now)
+
     def run(self) -> Any:
+        if self.standing == "held":
+            raise Permanent(self.url, "robots.txt forbids it tonight")
+        last = previous()
+        known = Known(last.value["url"], last.value["etag"], last.value["last_modified"]) if last else None
         try:
-            with get(self.url, self.policy) as answer:
+            with get(self.url, self.policy, known=known) as answer:
+                if last and answer.status == 304:
+                    return Unchanged(self._noted(last.value))
                 first = next(answer.body, b"")
                 if answer.status == 204 or not is_page(answer.content_type, first):
                     return Absent({"reason": f"status {answer.status}, content type {answer.content_type!r}: no page"})
-                with self.output_filepath.open("wb") as file:
-                    file.write(first)
-                    file.writelines(answer.body)
+                sha256 = _written(chain((first,), answer.body), self.output_filepath)
         except Gone as error:
-            return Absent({"reason": str(error)})
-        about = {"url": answer.url, "content_type": answer.content_type, "charset": answer.charset}
+            return self._gone(error, last)
+        same = last is not None and (next(iter(last.outputs.values())) or {}).get("sha256") == sha256
+        about = {
+            "url": answer.url,
+            "content_type": answer.content_type,
+            "charset": answer.charset,
+            "fetched": last.value["fetched"] if last and same else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         self.about_filepath.write_text(json.dumps(about) + "\n", encoding="utf-8")
-        return about | {"etag": answer.etag, "last_modified": answer.last_modified}
+        value = about | {"etag": answer.etag, "last_modified": answer.last_modified}
+        return self._noted(value, last.value if last else None)
+
+    def _gone(self, error: Gone, last: Any) -> Any:
+        """Absent. But a page that was there, and may come back, is given a second night."""
+        if last is not None:
+            missed = last.value.get("missing", 0) > 0 and datetime.now(UTC) - last.checked_at >= NIGHTLY / 2
+            second_chance = error.status == 404 and self.standing == "listed" and not missed
+            if second_chance or not self.tombstones:
+                return Unchanged({**last.value, "missing": 1})
+        return Absent({"reason": str(error)})
+
+    def _noted(self, value: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What is kept, with how often a page was found that no sitemap lists any more."""
+        kept = {key: value[key] for key in value if key not in ("missing", "unlisted")}
+        if self.standing == "unlisted":
+            kept["unlisted"] = 1 + (value if before is None else before).get("unlisted", 0)
+        return kept
 
 
 @dataclass(frozen=True)
@@ -142,6 +254,7 @@ class ParsePage(Task):
     """The text of one page: UTF-8, NFC, a line for each block. A page without any is absent."""
 
     version = 1  # bump it when `auto` finds other text: every page is then parsed again, from disk
+    priority = 1  # a page that is here is finished before the next one is asked for
 
     url: str
     input_filepath: Input
@@ -151,28 +264,33 @@ class ParsePage(Task):
     rules: Rules = field(default_factory=Rules)
     lastmod: Hint[str | None] = None
 
-    def run(self) -> Any:
+    def run(self) -> Absent | None:
         data = self.input_filepath.read_bytes()
         about = json.loads(self.about_filepath.read_bytes())
         decoded = decode(data, about["charset"], self.rules.encoding)
-        page = extract(decoded.text, self.rules, plain=about["content_type"] == "text/plain")
-        if not page.text:
+        try:
+            page = extract(decoded.utf8, self.rules, plain=about["content_type"] == "text/plain")
+        except ValueError as error:
+            raise NoRetry(f"{self.url}: {error}") from error  # the same bytes have the same text
+        if not page.utf8:
             return Absent("no-content")
-        text = page.text.encode()
         sidecar = {
             "url": self.url,
             "final_url": about["url"],
             "title": page.title,
             "lang": page.lang,
+            "fetched": about["fetched"],
             "lastmod": self.lastmod,
             "encoding": decoded.encoding,
             "bad_bytes": decoded.bad,
-            "words": len(page.text.split()),
+            "words": page.words,
             "raw_sha256": hashlib.sha256(data).hexdigest(),
-            "text_sha256": hashlib.sha256(text).hexdigest(),
+            "text_sha256": hashlib.sha256(page.utf8).hexdigest(),
             "extractor": f"{self.rules.extractor}/{self.version}",
         }
-        self.output_filepath.write_bytes(text)
+        before = _sidecar_before()
+        sidecar["unannounced"] = before is not None and _is_unannounced(before, sidecar)
+        self.output_filepath.write_bytes(page.utf8)
         self.sidecar_filepath.write_text(json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return None
 
@@ -180,6 +298,35 @@ class ParsePage(Task):
 def is_page(content_type: str, first: bytes) -> bool:
     """Whether an answer can be a page. `first`: its first bytes, for servers that know no type for it."""
     return content_type.startswith(PAGE_TYPES) or (content_type in UNSAID_TYPES and b"<" in first)
+
+
+def _sidecar_before() -> dict[str, Any] | None:
+    """What is beside the text that ParsePage is about to replace."""
+    last = previous()
+    if last is None:
+        return None
+    found: dict[str, Any] = json.loads(Path(list(last.outputs)[1]).read_bytes())
+    return found
+
+
+def _is_unannounced(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a text has come in the place of another one under the same lastmod, which was not the truth then."""
+    if before["raw_sha256"] == now["raw_sha256"]:  # only parsed anew
+        return bool(before["unannounced"])
+    if before["lastmod"] is None or any(before[key] != now[key] for key in ("lastmod", "extractor")):
+        return False
+    told = conclusive(before["lastmod"], datetime.fromisoformat(before["fetched"]))
+    return told and before["text_sha256"] != now["text_sha256"]
+
+
+def _written(pieces: Iterable[bytes], path: Path) -> str:
+    """Writes a file; returns its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def _limits(url: str, policy: Policy) -> dict[str, Any]:

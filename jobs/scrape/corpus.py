@@ -4,8 +4,8 @@
     MergeCorpus     these of all sites -> data/corpus.jsonl, each row with its "site"
     WriteParquet    a .jsonl of these -> the same rows as Parquet
 
-What is left out, and why, is counted in each task's value; fingerprints.py tells what is a duplicate. No page is held in
-memory, and neither numpy nor pyarrow is imported before a task runs.
+What is left out, and why, is counted in each task's value; fingerprints.py tells what is a duplicate. No page is held
+in memory, and neither numpy nor pyarrow is imported before a task runs.
 """
 
 from __future__ import annotations

@@ -1,80 +1,95 @@
-"""CSS selectors for lxml, as XPath that is compiled once. The part of CSS that a sites.toml needs, and no more.
+"""CSS selectors for lxml: cssselect's XPath, put together so that no page makes it take the square of its size.
 
-For the rest there is `extractor = "soup"`, whose library knows all of it.
+For what cssselect cannot do there is `extractor = "soup"`, whose library knows more of CSS.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from cssselect import HTMLTranslator, SelectorError, parse
+from cssselect.parser import CombinedSelector, Tree
+from cssselect.xpath import XPathExpr
 from lxml import etree
 
-COMPOUND = re.compile(
-    r"(?P<tag>[\w-]+|\*)|#(?P<id>[\w-]+)|\.(?P<cls>[\w-]+)"
-    r"""|\[\s*(?P<attr>[\w-]+)\s*(?:(?P<op>[~^$*]?=)\s*(?P<quote>["']?)(?P<value>[^"'\]]*)(?P=quote)\s*)?\]"""
-)
-COMBINATOR = re.compile(r"\s*(?P<child>>)\s*|\s+")
-TESTS = {
-    "=": "@{a}='{v}'",
-    "~=": "contains(concat(' ',normalize-space(@{a}),' '),' {v} ')",
-    "^=": "starts-with(@{a},'{v}')",
-    "$=": "substring(@{a},string-length(@{a})-string-length('{v}')+1)='{v}'",
-    "*=": "contains(@{a},'{v}')",
-}
+SIBLINGS = re.compile(r":(nth|first|last|only)|[+~](?!=)")
+
+
+class _Translator(HTMLTranslator):
+    """Without counting all siblings to know the first and the last; and `:scope` is the page."""
+
+    def xpath_first_child_pseudo(self, xpath: XPathExpr) -> XPathExpr:
+        return xpath.add_condition("not(preceding-sibling::*)")
+
+    def xpath_last_child_pseudo(self, xpath: XPathExpr) -> XPathExpr:
+        return xpath.add_condition("not(following-sibling::*)")
+
+    def xpath_scope_pseudo(self, xpath: XPathExpr) -> XPathExpr:
+        return xpath.add_condition("not(parent::*)")
+
+
+_TRANSLATOR = _Translator()
+
+
+def matches(root: Any, selectors: Iterable[str]) -> list[Any]:
+    """The elements that match any of the selectors, in the order of the page, none twice."""
+    lists = list(found(root, selectors))
+    if len(lists) < 2:
+        return lists[0] if lists else []
+    wanted = {element for elements in lists for element in elements}
+    return [element for element in root.iter() if element in wanted]
+
+
+def found(root: Any, selectors: Iterable[str]) -> Iterator[list[Any]]:
+    """For each selector, and each part of it between commas, the elements that match."""
+    for find in (find for selector in selectors for find in compiled(selector)):
+        elements: Any = find(root)
+        if elements:
+            yield elements
 
 
 @lru_cache(maxsize=256)
-def compiled(selectors: tuple[str, ...]) -> Callable[[Any], list[Any]]:
-    """A function that finds the elements in the order of the page. Raises ValueError as `to_xpath` does."""
-    find: Any = etree.XPath("|".join(map(to_xpath, selectors)))
+def compiled(selector: str) -> tuple[etree.XPath, ...]:
+    """An XPath for each part between commas. Raises ValueError for what is no selector, or beyond cssselect."""
+    try:
+        parts = parse(selector)
+        if any(part.pseudo_element for part in parts):
+            raise ValueError(f"{selector!r}: a pseudo-element is no element of the page")
+        finds = tuple(etree.XPath(_xpath(part.parsed_tree)) for part in parts)
+        for find in finds:
+            find(etree.Element("html"))  # an unknown namespace shows only now
+    except (SelectorError, etree.XPathError) as error:
+        raise ValueError(f'{selector!r}: {error} (extractor = "soup" knows more of CSS)') from None
+    return finds
 
-    def elements(root: Any) -> list[Any]:
-        found: list[Any] = find(root)
-        return found
 
-    return elements
+def _xpath(tree: Tree) -> str:
+    own, above = _steps(tree)
+    return f"descendant-or-self::{own}{above}"
 
 
-def to_xpath(selector: str) -> str:
-    """CSS to XPath: tag, #id, .class, [attribute], [attribute=value], descendants, children and commas.
+def _steps(tree: Tree) -> tuple[str, str]:
+    """What an element must be itself, and what must stand above it.
 
-    Raises ValueError for the rest of CSS.
+    From the right to the left, as browsers do: an element is judged by the nearest that could stand above it. The other
+    way round, `div p` would go into each `div` within a `div`, and look for each match among all found before.
     """
-    return "|".join(_one(part.strip()) for part in selector.split(","))
+    if not isinstance(tree, CombinedSelector):
+        return str(_TRANSLATOR.xpath(tree)), ""
+    own = str(_TRANSLATOR.xpath(tree.subselector))
+    left, above = _steps(tree.selector)
+    if tree.combinator == ">":
+        return f"{own}[parent::{left}]", f"[parent::*{above}]" if above else ""
+    if tree.combinator == "+":
+        return f"{own}[preceding-sibling::*[1]/self::{left}]", above
+    if tree.combinator == "~":
+        return f"{own}[preceding-sibling::{left}]", above
+    return own, f"[ancestor::{left}[1]{above}]"
 
 
-def _one(selector: str) -> str:
-    """One selector without commas: steps, each an axis, a tag and tests."""
-    path, axis, tag, tests, at = "", "descendant-or-self::", "", "", 0
-    while at < len(selector):
-        if match := COMPOUND.match(selector, at):
-            if match["tag"] and (tag or tests):
-                raise _unknown(selector)
-            tag = match["tag"].lower() if match["tag"] else tag
-            tests += _test(match)
-        elif (match := COMBINATOR.match(selector, at)) and (tag or tests):
-            path += f"{axis}{tag or '*'}{tests}/"
-            axis, tag, tests = "child::" if match["child"] else "descendant::", "", ""
-        else:
-            raise _unknown(selector)
-        at = match.end()
-    if not tag and not tests:
-        raise _unknown(selector)
-    return f"{path}{axis}{tag or '*'}{tests}"
-
-
-def _test(match: re.Match[str]) -> str:
-    if match["id"]:
-        return f"[@id='{match['id']}']"
-    if match["cls"]:
-        return "[" + TESTS["~="].format(a="class", v=match["cls"]) + "]"
-    if match["op"]:
-        return "[" + TESTS[match["op"]].format(a=match["attr"].lower(), v=match["value"]) + "]"
-    return f"[@{match['attr'].lower()}]" if match["attr"] else ""
-
-
-def _unknown(selector: str) -> ValueError:
-    return ValueError(f'{selector!r} is beyond what `auto` knows of CSS (extractor = "soup" knows all of it)')
+def counts_siblings(selectors: Iterable[str]) -> bool:
+    """Whether any looks at what stands beside an element: slow where thousands do, whatever the library."""
+    return any(SIBLINGS.search(selector) for selector in selectors)

@@ -1,6 +1,7 @@
 """One polite GET: every wait and every size has an end, every hop is checked, every answer falls into a class.
 
-an Answer        200, 203, 204: the body comes as an iterator, so that it can go to disk piece by piece
+an Answer        200, 203, 204: the body comes as an iterator, so that it can go to disk piece by piece;
+                 304, if validators were sent: what is `known` still holds
 RetryLater       429, and 503 with Retry-After: the server named a time; the worker is free meanwhile
 Transient        time-outs, resets, truncated bodies, 5xx: the runner tries again
 Permanent        other 4xx, too large, redirected in circles or to where we may not go: asking again will not help
@@ -47,7 +48,9 @@ HEADERS = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.5",
     "Accept-Encoding": "gzip, deflate",
 }
-CHARSET = re.compile(r"""\bcharset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
+FRAMED = {"content-length", "transfer-encoding"}  # with one of them, a body that is cut is found out
+VALIDATOR = re.compile(r"[\x20-\x7e]{1,1000}")  # what can be sent back to the server as it came
+CHARSET = re.compile(r"""\bcharset\s*=\s*["']?\s*([^\s"';,]{1,40})""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,32 +66,58 @@ class Answer:
     body: Iterator[bytes]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What came last time, and the server's own words for it. Validators hold for one address only."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+
+    def headers(self, url: str) -> dict[str, str]:
+        """For a request that need not be answered by what is known."""
+        if url != self.url:
+            return {}
+        if self.etag:
+            return {"If-None-Match": self.etag}
+        return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
+
+
 @contextmanager
-def get(url: str, policy: Policy, *, limit: int = PAGE_BYTES, seconds: float | None = None) -> Iterator[Answer]:
+def get(
+    url: str,
+    policy: Policy,
+    *,
+    known: Known | None = None,
+    limit: int = PAGE_BYTES,
+    cut: bool = False,
+    seconds: float | None = None,
+) -> Iterator[Answer]:
     """The answer to a GET, redirects followed. Raises what the head of this module lists.
 
-    `limit` is in bytes; `seconds` bounds the whole affair, reading the body included (None: TOTAL_SECONDS).
+    `limit` is in bytes: a longer body is refused, or with `cut` ends about there. `seconds` bounds the whole affair,
+    reading the body included (None: TOTAL_SECONDS).
     """
-    session = begin(TOTAL_SECONDS if seconds is None else seconds, policy.allow_private)
+    session = begin(url, TOTAL_SECONDS if seconds is None else seconds, limit, policy.allow_private)
     hop = url
     for _ in range(REDIRECTS + 1):
         if host_of(hop) not in policy.hosts:
             raise Permanent(url, f"leads to {hop}, whose host is not in allow_hosts")
-        with _sent(session, hop, policy.user_agent) as response:
+        conditions = known.headers(hop) if known else {}
+        with _sent(session, hop, HEADERS | {"User-Agent": policy.user_agent} | conditions) as response:
             target = _target(hop, response)
             if target is None:
-                _check_status(hop, response)
-                yield _answer(hop, response, limit)
+                _check_status(hop, response, conditional=bool(conditions))
+                yield _answer(hop, response, limit, cut)
                 return
             _drain(response)
         hop = normalise(target) or ""
         if not hop:
-            raise Permanent(url, f"redirects to {target!r}, which is no http address")
+            raise Permanent(url, f"redirects to {target[:200]!r}, which is no address we go to")
     raise Permanent(url, f"more than {REDIRECTS} redirects, the last to {hop}")
 
 
-def _sent(session: requests.Session, url: str, user_agent: str) -> requests.Response:
-    headers = HEADERS | {"User-Agent": user_agent}
+def _sent(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
     try:
         return session.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
     except requests.exceptions.InvalidURL as error:
@@ -104,8 +133,8 @@ def _transient(url: str, error: Exception) -> Transient:
 
 def _drain(response: requests.Response) -> None:
     """Reads a short body that nobody wants: the connection can then be used again."""
-    length = response.headers.get("content-length", "")
-    if length.isdecimal() and int(length) <= CHUNK:
+    length = _announced(response)
+    if length is not None and length <= CHUNK:
         with contextlib.suppress(HTTPError, OSError):
             response.raw.read(CHUNK, decode_content=False)
 
@@ -122,9 +151,9 @@ def _target(url: str, response: requests.Response) -> str | None:
         return location
 
 
-def _check_status(url: str, response: requests.Response) -> None:
+def _check_status(url: str, response: requests.Response, *, conditional: bool) -> None:
     status = response.status_code
-    if status in (200, 203, 204):
+    if status in (200, 203, 204) or (status == 304 and conditional):
         return
     _drain(response)
     retry_after = response.headers.get("retry-after")
@@ -153,37 +182,53 @@ def retry_seconds(header: str | None) -> float:
     return min(max(wanted, 1.0), RETRY_AFTER_CAP)
 
 
-def _answer(url: str, response: requests.Response, limit: int) -> Answer:
+def _answer(url: str, response: requests.Response, limit: int, cut: bool) -> Answer:
     headers = response.headers
     content_type = headers.get("content-type", "")
     charset = CHARSET.search(content_type)
     return Answer(
         url=url,
         status=response.status_code,
-        content_type=content_type.partition(";")[0].strip().lower(),
+        content_type=content_type.partition(";")[0].strip().lower()[:100],
         charset=charset[1].lower() if charset else None,
-        etag=headers.get("etag"),
-        last_modified=headers.get("last-modified"),
-        body=_body(url, response, limit),
+        etag=_validator(headers.get("etag")),
+        last_modified=_validator(headers.get("last-modified")),
+        body=_body(url, response, limit, cut),
     )
 
 
-def _body(url: str, response: requests.Response, limit: int) -> Iterator[bytes]:
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+def _validator(header: str | None) -> str | None:
+    return header if header and VALIDATOR.fullmatch(header) else None
+
+
+def _body(url: str, response: requests.Response, limit: int, cut: bool) -> Iterator[bytes]:
+    announced = _announced(response)
+    if announced is not None and announced > limit and not cut:
         raise Permanent(url, f"{announced} bytes announced, {limit} are allowed")
-    wire = bounded(_wire(url, response), limit, url)
+    wire = bounded(_wire(url, response), limit, url, cut=cut)
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         yield from wire
     elif encoding in ("gzip", "x-gzip", "deflate"):
-        yield from bounded(inflate(wire, url), limit, url)
+        yield from bounded(inflate(wire, url), limit, url, cut=cut)
     else:
         raise Permanent(url, f"content-encoding {encoding!r}, which we did not ask for")
 
 
+def _announced(response: requests.Response) -> int | None:
+    """The length of the body by its head, None for what is no number."""
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 20 else None
+
+
 def _wire(url: str, response: requests.Response) -> Iterator[bytes]:
+    empty = True
     try:
-        yield from response.raw.stream(CHUNK, decode_content=False)
-    except (HTTPError, OSError) as error:
+        for piece in response.raw.stream(CHUNK, decode_content=False):
+            empty = False
+            yield piece
+    except (HTTPError, OSError, ValueError) as error:  # ValueError: the length of a chunk is negative
         raise _transient(url, error) from error
+    # Else a head that was cut off, which nothing else tells, would be a page without a word.
+    if empty and response.status_code in (200, 203) and not response.headers.keys() & FRAMED:
+        raise Transient(url, "closed before its body began, whose length nobody said")

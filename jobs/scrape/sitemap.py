@@ -1,9 +1,8 @@
 """The addresses of a site: from its sitemaps, and from sitemaps that these name.
 
-What a file is, its content decides: an index, a list of pages, RSS, Atom or plain text; gzipped or not. Read as a
-stream, in bounded memory. An address that cannot be used is skipped and counted; a sitemap that cannot be read is
-told of, and the others are read. Trouble that may pass (Transient, RetryLater) ends the reading: half of a site's
-addresses must not look like all of them.
+An address that cannot be used is skipped and counted; a sitemap that cannot be read is told of, and the others are
+read. Trouble that may pass (Transient, RetryLater) ends the reading: half of a site's addresses must not look like
+all of them.
 """
 
 from __future__ import annotations
@@ -15,34 +14,27 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import IO, Any
 from urllib.parse import urljoin
 
-from lxml import etree
-
+from jobs.scrape.entries import IsPage, NoSitemap, entries
 from jobs.scrape.fetch import get
 from jobs.scrape.robots import Robots
 from jobs.scrape.sites import Policy
 from jobs.scrape.urls import host_of, normalise
-from jobs.scrape.wire import Permanent, bounded, inflate
+from jobs.scrape.wire import Damaged, Permanent, bounded, inflate
 
 SITEMAP_BYTES = 50_000_000  # of one file, on the wire and inflated; the protocol's own limits
 SITEMAP_URLS = 50_000
 SITEMAP_SECONDS = 300.0
-SITE_URLS = 500_000
+SITE_URLS = 400_000  # each brings two jobs, and the runner takes a million of one finder
+SITE_LETTERS = 50_000_000  # of all these addresses
 SITE_SITEMAPS = 2_000
+SITE_SECONDS = 6 * 3600.0  # for all of them
 DEPTH = 5  # of indexes within indexes
 MEMORY = 2_000_000  # bytes of a file beyond which it goes to disk
 
-ROOTS = {"urlset": "url", "sitemapindex": "sitemap", "rss": "item", "RDF": "item", "feed": "entry"}
-OTHERS = 100_000  # elements in a row that are no entry: they stay in memory
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 GUESSES = ("sitemap.xml", "sitemap_index.xml")
-XML_STARTS = (b"<", b"\xff\xfe", b"\xfe\xff")
-
-
-class NoSitemap(ValueError):
-    """The file is none."""
 
 
 @dataclass
@@ -50,45 +42,75 @@ class Found:
     """Addresses in the order they were met, each with its lastmod or ""; and what became of the rest."""
 
     pages: dict[str, str] = field(default_factory=dict)
-    sitemaps: int = 0
+    sitemaps: list[str] = field(default_factory=list)  # that were read to their end
+    unread: list[str] = field(default_factory=list)  # that were not
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    letters: int = 0  # of the pages' addresses
 
 
 @dataclass(frozen=True)
 class _Map:
     url: str
     depth: int
-    guess: bool = False  # nobody named it: that it is not there is no problem
+    guess: bool = False  # nobody named it: that it is not there is no problem, unless nothing is
 
 
 def collect(start: Iterable[str], policy: Policy, robots: Robots) -> Found:
     """All pages that the sitemaps of `start` name: addresses of sites (they end in /) or of sitemaps."""
-    found, met = Found(), set[str]()
-    waiting = deque(first for url in start for first in _first(url, policy, robots, found))
+    found, met, named = Found(), set[str](), set[str]()
+    not_there: list[str] = []
+    waiting = deque[_Map]()
+    until = time.monotonic() + SITE_SECONDS
+    over = f"more than {SITE_SITEMAPS} sitemaps: the rest was not read"
+
+    def add(one: _Map) -> bool:
+        if one.url not in named and len(named) >= SITE_SITEMAPS:
+            found.problems += [] if over in found.problems else [over]
+            return False
+        if one.url not in named:
+            named.add(one.url)
+            waiting.append(one)
+        return True
+
+    all(add(one) for url in start for one in _first(url, policy, robots, found))
     while waiting:
         one = waiting.popleft()
-        if one.url in met:
+        if one.url in met:  # a redirect has led there
             continue
-        if len(met) >= SITE_SITEMAPS:
-            found.problems.append(f"more than {SITE_SITEMAPS} sitemaps: the rest was not read")
-            break
-        gap = max(robots.delay(one.url), 1 / policy.rate if policy.rate else 0.0)
-        if met:  # between two sitemaps as between two pages; here, because the runner counts all of them as one job
-            time.sleep(gap)
-        met.add(one.url)
         try:
-            for child in _read(one, policy, robots, found, met):
+            _check_time(one.url, until)
+            _pause(one.url, policy, robots)
+            met.add(one.url)
+            for child in _read(one, policy, robots, found, met, until):
                 if one.depth >= DEPTH:
                     found.skipped["too deep"] += 1
-                else:
-                    waiting.append(_Map(child, one.depth + 1))
+                elif not add(_Map(child, one.depth + 1)):
+                    break
         except (Permanent, NoSitemap) as error:
-            if not one.guess:
-                found.problems.append(str(error))
+            found.unread.append(one.url)
+            guessed = one.guess and (isinstance(error, IsPage) or getattr(error, "status", None) is not None)
+            (not_there if guessed else found.problems).append(str(error))
         else:
-            found.sitemaps += 1
+            found.sitemaps.append(one.url)
+    if not found.sitemaps:
+        found.problems += not_there
+    for url in met:
+        _pause(url, policy, robots)  # before the first page
+        break
     return found
+
+
+def _check_time(url: str, until: float) -> None:
+    if time.monotonic() > until:
+        raise NoSitemap(f"{url}: not read to its end: all sitemaps of a site may take {SITE_SECONDS:g} s")
+
+
+def _pause(url: str, policy: Policy, robots: Robots) -> None:
+    """Between two sitemaps as between two pages: the runner, which sees to that, counts all of them as one job."""
+    gap = max(robots.delay(url), 1 / policy.rate if policy.rate else 0.0)
+    if gap:
+        time.sleep(gap)
 
 
 def _first(start: str, policy: Policy, robots: Robots, found: Found) -> Iterator[_Map]:
@@ -105,7 +127,7 @@ def _first(start: str, policy: Policy, robots: Robots, found: Found) -> Iterator
         yield _Map(urljoin(start, name), 1, guess=True)
 
 
-def _read(one: _Map, policy: Policy, robots: Robots, found: Found, met: set[str]) -> Iterator[str]:
+def _read(one: _Map, policy: Policy, robots: Robots, found: Found, met: set[str], until: float) -> Iterator[str]:
     """Adds the pages of one sitemap to `found`; yields the sitemaps that it names."""
     with tempfile.SpooledTemporaryFile(max_size=MEMORY) as file:
         with get(one.url, policy, limit=SITEMAP_BYTES, seconds=SITEMAP_SECONDS) as answer:
@@ -119,6 +141,7 @@ def _read(one: _Map, policy: Policy, robots: Robots, found: Found, met: set[str]
             if number >= SITEMAP_URLS:
                 found.problems.append(f"{one.url}: more than {SITEMAP_URLS} addresses: the rest was not read")
                 return
+            _check_time(one.url, until)
             url = _usable(loc, policy, found)
             if url is None:
                 continue
@@ -134,10 +157,11 @@ def _add_page(url: str, lastmod: str, robots: Robots, found: Found) -> None:
         found.pages[url] = found.pages[url] or lastmod
     elif not robots.allow(url):
         found.skipped["disallowed by robots.txt"] += 1
-    elif len(found.pages) >= SITE_URLS:
+    elif len(found.pages) >= SITE_URLS or found.letters + len(url) > SITE_LETTERS:
         found.skipped["over the limit of a site"] += 1
     else:
         found.pages[url] = lastmod
+        found.letters += len(url)
 
 
 def _usable(loc: str, policy: Policy, found: Found) -> str | None:
@@ -157,91 +181,18 @@ def _usable(loc: str, policy: Policy, found: Found) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------ one file
-
-
 def unzipped(pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """The same, inflated if its first bytes say gzip, whatever name and headers say."""
+    """The same, inflated if its first bytes say gzip, whatever name and headers say. Raises NoSitemap if damaged."""
     head = b""
     for piece in pieces:
         head += piece
         if len(head) > 1:
             break
     whole = chain((head,), pieces)
-    return bounded(inflate(whole, url), SITEMAP_BYTES, url) if head.startswith(b"\x1f\x8b") else whole
-
-
-def entries(file: IO[bytes], url: str) -> Iterator[tuple[bool, str, str]]:
-    """(is a sitemap, location, lastmod) of each entry, as written. Raises NoSitemap, also when the XML breaks off."""
-    head = file.read(1000)
-    start = len(head) - len(head.lstrip(b"\xef\xbb\xbf \t\r\n"))  # XML allows nothing before its declaration
-    file.seek(start)
-    if not head[start:].strip():
-        raise NoSitemap(f"{url}: an empty file")
-    return _xml_entries(file, url) if head[start:].startswith(XML_STARTS) else _text_entries(file, url)
-
-
-def _text_entries(file: IO[bytes], url: str) -> Iterator[tuple[bool, str, str]]:
-    """One address a line. A file whose first line is none is something else."""
-    for number, line in enumerate(file):
-        text = line[:4096].decode("utf-8", "replace").strip()
-        if number == 0 and not text.lower().startswith(("http://", "https://")):
-            raise NoSitemap(f"{url}: neither XML nor a list of addresses")
-        if text:
-            yield False, text, ""
-
-
-def _xml_entries(file: IO[bytes], url: str) -> Iterator[tuple[bool, str, str]]:
-    begin, others = file.tell(), 0
+    if not head.startswith(b"\x1f\x8b"):
+        yield from whole
+        return
     try:
-        root = _name(next(_parser(file, "start"))[1])
-        if root not in ROOTS:
-            hint = " (the address of a site ends in /)" if root.lower() == "html" else ""
-            raise NoSitemap(f"{url}: <{root}> begins no sitemap{hint}")
-        file.seek(begin)
-        for _, element in _parser(file, "end"):
-            others += 1
-            if _name(element) == ROOTS[root]:
-                yield root == "sitemapindex", *_entry(element)
-                _forget(element)
-                others = 0
-            elif others > OTHERS:
-                raise NoSitemap(f"{url}: {others} elements that are no entry")
-    except etree.XMLSyntaxError as error:
-        raise NoSitemap(f"{url}: not well-formed: {error}") from error
-
-
-def _parser(file: IO[bytes], event: str) -> Iterator[tuple[str, Any]]:
-    safe = {"resolve_entities": False, "load_dtd": False, "no_network": True, "huge_tree": False}
-    return iter(etree.iterparse(file, events=(event,), remove_comments=True, remove_pis=True, **safe))
-
-
-def _name(element: Any) -> str:
-    name: str = element.tag.rpartition("}")[2]
-    return name
-
-
-def _entry(element: Any) -> tuple[str, str]:
-    """Location and lastmod. Only children of the entry's own namespace count: an image's loc is no page."""
-    namespace = element.tag.rpartition("}")[0]
-    loc = lastmod = ""
-    for child in element:
-        if not isinstance(child.tag, str) or child.tag.rpartition("}")[0] != namespace:
-            continue
-        name = _name(child)
-        # With entities left unresolved, what has children is not a plain text: a part of it would be another address.
-        text = " ".join((child.text or "").split()) if len(child) == 0 else ""
-        if name == "loc" or (name == "link" and text and not loc):
-            loc = text
-        elif name == "link" and child.get("rel", "alternate") == "alternate" and not loc:
-            loc = child.get("href", "").strip()
-        elif name in ("lastmod", "updated", "pubDate"):
-            lastmod = text[:64]
-    return loc, lastmod
-
-
-def _forget(element: Any) -> None:
-    """An entry that was read must not stay in memory: neither it nor, in its parent, its place."""
-    element.clear()
-    while element.getprevious() is not None:
-        del element.getparent()[0]
+        yield from bounded(inflate(whole, url), SITEMAP_BYTES, url)
+    except Damaged as error:  # so it lies on the server: it is no better the next time
+        raise NoSitemap(str(error)) from error

@@ -19,13 +19,25 @@ PLAIN = re.compile(
     r"https?://(?![^/]*[^./]{64})[a-z0-9]+([.-][a-z0-9]+)*/([\w~-]+(\.[\w~-]+)*(/[\w~-]+(\.[\w~-]+)*)*/?)?", re.ASCII
 )
 SLUG_LENGTH = 80
+LONGEST = 8_000  # letters; what servers have to take (RFC 9110)
+# Where a request would be a letter, a login or a command: browsers do not go there either (WHATWG's Fetch).
+FORBIDDEN_PORTS = frozenset(
+    {
+        *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104),
+        *(109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515),
+        *(526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049),
+        *(3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
+    }
+)
 
 
 def normalise(url: str) -> str | None:
     """The one spelling of an http(s) address: fragment, default port and dot segments gone, host in lower case.
 
-    None for what is no such address, and for one with a user's name in it.
+    None for what is no such address, for one with a user's name in it, and for one that no server need take.
     """
+    if len(url) > LONGEST:
+        return None
     if PLAIN.fullmatch(url):
         return url
     try:
@@ -34,11 +46,12 @@ def normalise(url: str) -> str | None:
         host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
     except ValueError:  # a bad port, a bad IPv6 address, a name that DNS cannot say (UnicodeError is a ValueError)
         return None
-    if parts.scheme not in DEFAULT_PORTS or "@" in parts.netloc or not HOST.fullmatch(host):
+    if parts.scheme not in DEFAULT_PORTS or "@" in parts.netloc or not HOST.fullmatch(host) or port in FORBIDDEN_PORTS:
         return None
     place = host if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
     query = f"?{_escaped(parts.query)}" if parts.query else ""
-    return f"{parts.scheme}://{place}{_without_dots(_escaped(parts.path))}{query}"
+    whole = f"{parts.scheme}://{place}{_without_dots(_escaped(parts.path))}{query}"
+    return whole if len(whole) <= LONGEST else None
 
 
 def _escaped(text: str) -> str:

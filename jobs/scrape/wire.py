@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -24,9 +25,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from runner import NoRetry
+
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0  # of silence
 CHUNK = 65_536  # bytes
+HEADS = 1_000_000  # bytes that all heads, and what frames a chunked body, may take beside the body
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that was ever given to anybody
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class FetchError(Exception):
@@ -44,31 +50,37 @@ class Transient(FetchError):
     """It may work next time."""
 
 
-class Permanent(FetchError):
-    """It will not work next time either."""
+class Damaged(Transient):
+    """What was compressed does not come out whole."""
+
+
+class Permanent(FetchError, NoRetry):
+    """It will not work next time either: the runner need not try."""
 
 
 class Gone(Permanent):
-    """There is no such page: 404, 410."""
+    """There is no such page: 404, 410 (for good)."""
 
 
 # ---------------------------------------------------------------------------------------------------------- bytes
 
 
-def bounded(pieces: Iterable[bytes], limit: int, url: str) -> Iterator[bytes]:
-    """The same pieces. Raises Permanent once they are more than `limit` bytes."""
+def bounded(pieces: Iterable[bytes], limit: int, url: str, *, cut: bool = False) -> Iterator[bytes]:
+    """The same pieces. Raises Permanent once they are more than `limit` bytes; with `cut` it is the last one then."""
     total = 0
     for piece in pieces:
         total += len(piece)
-        if total > limit:
+        if total > limit and not cut:
             raise Permanent(url, f"more than {limit} bytes")
         yield piece
+        if total > limit:
+            return
 
 
 def inflate(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
     """gzip (one member or several), zlib or raw deflate, told apart by the first byte; never more than CHUNK at once.
 
-    Raises Transient for what is damaged or cut. What follows the last member is ignored, as gzip does.
+    Raises Damaged, also for what is cut. What follows the last member is ignored, as gzip does.
     """
     engine: Any = None
     try:
@@ -76,7 +88,7 @@ def inflate(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
             rest = packed
             while rest:
                 if engine is None:
-                    engine = zlib.decompressobj(47 if rest[0] == 0x1F or rest[0] & 0x0F == 8 else -15)
+                    engine = _engine(rest[0])
                 elif engine.eof and rest[0] != 0x1F:
                     return
                 elif engine.eof:
@@ -87,22 +99,30 @@ def inflate(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
         if engine is not None:
             yield engine.flush()
     except zlib.error as error:
-        raise Transient(url, f"damaged compressed data: {error}") from error
+        raise Damaged(url, f"damaged compressed data: {error}") from error
     if engine is not None and not engine.eof:
-        raise Transient(url, "compressed data ends in the middle")
+        raise Damaged(url, "compressed data ends in the middle")
+
+
+def _engine(first: int) -> Any:
+    if first == 0x1F or first & 0x0F == 8:
+        return zlib.decompressobj(47)  # gzip or zlib
+    return zlib.decompressobj(-15)
 
 
 # --------------------------------------------------------------------------------------- time, sessions and sockets
 
-_now = threading.local()  # of this thread: its sessions, and deadline and allow_private of the request it makes
+_now = threading.local()  # of this thread: its sessions, and what its request may do (see `begin`)
 
 
-def begin(seconds: float, allow_private: bool) -> requests.Session:
-    """This thread's session, for requests that must all be over in so many seconds.
+def begin(url: str, seconds: float, limit: int, allow_private: bool) -> requests.Session:
+    """This thread's session, for requests that must all be over in so many seconds and `limit` bytes of body.
 
     There are two, one for sites that may be private: a connection that was allowed to one must not serve another.
     """
+    _now.url = url
     _now.deadline = time.monotonic() + seconds
+    _now.bytes = _now.most = limit + HEADS
     _now.allow_private = allow_private
     sessions: dict[bool, requests.Session] = _now.__dict__.setdefault("sessions", {})
     if allow_private not in sessions:
@@ -140,17 +160,24 @@ class _Adapter(HTTPAdapter):
 
 class _ClockedSocket(socket.socket):
     """A read ends at the thread's deadline. A time-out by silence alone never ends with a byte every few seconds,
-    be it in the body, in the headers or in the length of a chunk."""
+    be it in the body, in the headers or in the length of a chunk. Nor does a limit of the body alone, in these."""
 
     def recv_into(self, *args: Any) -> int:
         self.settimeout(_patience(READ_SECONDS))
-        return super().recv_into(*args)
+        return _counted(super().recv_into(*args))
 
 
 class _ClockedTLSSocket(ssl.SSLSocket):
     def recv_into(self, *args: Any) -> int:
         self.settimeout(_patience(READ_SECONDS))
-        return super().recv_into(*args)
+        return _counted(super().recv_into(*args))
+
+
+def _counted(received: int) -> int:
+    _now.bytes -= received
+    if _now.bytes < 0:
+        raise Permanent(_now.url, f"more than {_now.most} bytes on the wire")
+    return received
 
 
 def _patience(most: float) -> float:
@@ -160,12 +187,24 @@ def _patience(most: float) -> float:
     return min(most, left)
 
 
+class _Response(HTTPResponse):
+    """http.client takes any 1xx but 100 (103 Early Hints, say) for the answer itself."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, 100 if 101 < status < 200 else status, reason
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 
 
 class _TLSConnection(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 
@@ -187,7 +226,8 @@ def _connected(connection: HTTPConnection) -> socket.socket:
         raise NewConnectionError(connection, f"{host} cannot be resolved: {error}") from error
     for *_, address in found:
         if not _now.allow_private and not is_public(str(address[0])):
-            raise Permanent(f"{host}:{port}", f"{address[0]} is a private address, and allow_private is not set")
+            told = f"leads to {host}:{port}, and {address[0]} is a private address (allow_private?)"
+            raise Permanent(_now.url, told)
     problem: OSError | None = None
     for family, kind, protocol, _, address in found:
         sock = _ClockedSocket(family, kind, protocol)
@@ -204,8 +244,14 @@ def _connected(connection: HTTPConnection) -> socket.socket:
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody on the internet could reach it."""
+    """Whether anybody on the internet could reach it. An IPv6 address that stands for one of IPv4 is as that one."""
     parsed = ipaddress.ip_address(address)
-    mapped = getattr(parsed, "ipv4_mapped", None)  # ::ffff:127.0.0.1
-    parsed = mapped or parsed
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour
+        if parsed in NAT64:
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if parsed not in GLOBAL_UNICAST:
+            return False
     return parsed.is_global and not parsed.is_multicast

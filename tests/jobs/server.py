@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Reply = bytes | Callable[[socket.socket], None]
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
@@ -17,13 +24,15 @@ class FaultServer:
     """`routes`: path -> the bytes of the whole answer, or a function that gets the socket and may do what it likes.
 
     A path that has no route is answered by 404. A connection is kept for further requests after an answer in bytes,
-    and closed after a function has returned.
+    and closed after a function has returned. `greeting` speaks before any request, as soon as somebody connects.
     """
 
     routes: dict[str, Reply] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     connections: int = 0
+    greeting: Reply | None = None
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -32,10 +41,12 @@ class FaultServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "/") -> str:
-        return f"http://{self.place}{path}"
+        return f"http{'s' if self.tls else ''}://{self.place}{path}"
 
     def close(self) -> None:
         self._ended = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
         self._socket.close()
 
     def _accept(self) -> None:
@@ -48,7 +59,10 @@ class FaultServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._secured(connection) as connection:
+            if self.greeting is not None:
+                self._say(self.greeting, connection)
+                return
             for head in heads(connection):
                 lines = head.decode("latin-1").split("\r\n")
                 path = lines[0].split(" ")[1]
@@ -57,10 +71,21 @@ class FaultServer:
                     {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
                 )
                 reply = self.routes.get(path, answer(b"no such page", "404 Not Found"))
+                self._say(reply, connection)
                 if not isinstance(reply, bytes):
-                    reply(connection)
                     return
-                connection.sendall(reply)
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        """TLS, if that is how the client begins: without it, the same port speaks plainly."""
+        if self.tls is None or connection.recv(1, socket.MSG_PEEK) != b"\x16":
+            return connection
+        return self.tls.wrap_socket(connection, server_side=True)
+
+    def _say(self, reply: Reply, connection: socket.socket) -> None:
+        if isinstance(reply, bytes):
+            connection.sendall(reply)
+        else:
+            reply(connection)
 
 
 def heads(connection: socket.socket) -> Iterator[bytes]:
@@ -137,3 +162,25 @@ def silent(seconds: float = 5.0) -> Reply:
         time.sleep(seconds)
 
     return reply
+
+
+def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    """A body in chunks."""
+    return CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + end
+
+
+def self_signed(folder: Path) -> Path:
+    """A file with a key and a certificate for localhost that nobody has signed. Needs the program openssl."""
+    assert shutil.which("openssl"), "needs the program openssl"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run([*command.split(), *names], cwd=folder, check=True, capture_output=True)
+    whole = folder / "both.pem"
+    whole.write_bytes((folder / "key.pem").read_bytes() + (folder / "cert.pem").read_bytes())
+    return whole
+
+
+def context_of(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context

@@ -1,4 +1,4 @@
-"""The three tasks as the runner sees them, and run as they are, without it."""
+"""The tasks as the runner sees them, and run as they are, without it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.scrape import CollectUrls, FetchPage, ParsePage, Policy, Rules, nightly
+from jobs.scrape import Alarm, CollectUrls, FetchPage, ParsePage, Policy, Rules, nightly
+from jobs.scrape.corpus import MergeCorpus, SiteCorpus, WriteParquet
 from jobs.scrape.wire import Permanent, Transient
 from runner import Absent, RetryLater, Task
 from runner.demo.serve import SiteServer, serve
 from runner.task import decode, describe, encode, input_paths, job_id, output_paths, without_hints
 from tests.jobs.server import FaultServer, answer, redirect
+
+FETCHED = "2026-11-20T02:00:00+00:00"
+ABOUT = {"url": "http://a/b", "fetched": FETCHED}
 
 
 @pytest.fixture
@@ -35,9 +40,16 @@ def done(task: Any) -> Any:
     return value
 
 
-def sites_toml(path: Path, start: str, more: str = "") -> None:
+def sites_toml(path: Path, start: str, more: str = "", top: str = "") -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f'contact = "x@y.z"\n[[site]]\nname = "s"\nstart = ["{start}"]\nallow_private = true\n{more}\n')
+    path.write_text(
+        f'contact = "x@y.z"\n{top}\n[[site]]\nname = "s"\nstart = ["{start}"]\nallow_private = true\n{more}\n'
+    )
+
+
+def collects(sites: str = "", data: str = "data") -> list[CollectUrls]:
+    """What the flow gives for each site."""
+    return [task for tasks in nightly(sites, data).values() for task in tasks if isinstance(task, CollectUrls)]
 
 
 def fetch(url: str, policy: Policy) -> FetchPage:
@@ -48,7 +60,7 @@ def parse(data: bytes, charset: str | None = None, content_type: str = "text/htm
     raw = Path("data/s/raw")
     raw.mkdir(parents=True, exist_ok=True)
     (raw / "p.html").write_bytes(data)
-    (raw / "p.json").write_text(json.dumps({"url": "http://a/b", "content_type": content_type, "charset": charset}))
+    (raw / "p.json").write_text(json.dumps(ABOUT | {"content_type": content_type, "charset": charset}))
     text = Path("data/s/text/p.txt")
     return ParsePage("http://a/", raw / "p.html", raw / "p.json", text, text.with_suffix(".json"), **options)
 
@@ -60,10 +72,10 @@ def test_the_flow_and_where_its_sites_are(folder: Path, monkeypatch: pytest.Monk
     sites_toml(folder / "jobs" / "sites.toml", "http://one.example/")
     sites_toml(folder / "two.toml", "http://two.example/")
     sites_toml(folder / "three.toml", "http://three.example/")
-    assert [task.start for task in nightly()] == [("http://one.example/",)]
+    assert [task.start for task in collects()] == [("http://one.example/",)]
     monkeypatch.setenv("SCRAPE_SITES", "two.toml")
-    assert [task.start for task in nightly()] == [("http://two.example/",)]
-    (task,) = nightly(sites="three.toml", data="elsewhere")
+    assert [task.start for task in collects()] == [("http://two.example/",)]
+    (task,) = collects(sites="three.toml", data="elsewhere")
     assert (task.start, task.output_filepath) == (("http://three.example/",), Path("elsewhere/s/urls.tsv"))
 
 
@@ -74,12 +86,12 @@ def test_a_worker_imports_neither_pandas_nor_soup() -> None:
 
 
 def every_task(folder: Path) -> list[Task]:
-    sites_toml(folder / "sites.toml", "http://a.example/", 'select = ["#x"]\nrate = 2')
-    (collect,) = nightly(sites="sites.toml")
+    sites_toml(folder / "sites.toml", "http://a.example/", 'select = ["#x"]\nrate = 2', top="parquet = true")
+    (collect,) = collects(sites="sites.toml")
     collect.output_filepath.parent.mkdir(parents=True)
-    collect.output_filepath.write_text("http://a.example/b\t2026-11-01\nhttp://a.example/c\t\n")
-    object.__setattr__(collect, "value", {"crawl_delay": {}})
-    return [collect, *collect.downstream_tasks()]
+    collect.output_filepath.write_text("http://a.example/b\t2026-11-01\t\nhttp://a.example/c\t\tunlisted\n")
+    object.__setattr__(collect, "value", {"crawl_delay": {}, "doubt": "why", "distrusted": None})
+    return [collect, *collect.downstream_tasks(), *nightly(sites="sites.toml")]
 
 
 def test_tasks_can_be_jobs(folder: Path) -> None:
@@ -87,7 +99,10 @@ def test_tasks_can_be_jobs(folder: Path) -> None:
     assert [describe(type(task)).name for task in (collect, fetch_b, parse_b)] == [
         *("jobs.scrape:CollectUrls", "jobs.scrape:FetchPage", "jobs.scrape:ParsePage")
     ]
-    assert len({job_id(task, folder) for task in (collect, fetch_b, parse_b, *others)}) == 5
+    assert [type(task) for task in others] == [
+        *(FetchPage, ParsePage, SiteCorpus, WriteParquet, Alarm, MergeCorpus, WriteParquet)
+    ]
+    assert len({job_id(task, folder) for task in (collect, fetch_b, parse_b, *others)}) == 10
     for task in (collect, fetch_b, parse_b, *others):
         params = json.loads(json.dumps(encode(task, folder)))
         assert decode(type(task), params, folder) == task
@@ -96,6 +111,9 @@ def test_tasks_can_be_jobs(folder: Path) -> None:
     assert collect.limits() == fetch_b.limits() == {"host:a.example": (4, 2)}
     assert fetch_b.lastmod == "2026-11-01"  # type: ignore[attr-defined]
     assert others[0].lastmod is None  # type: ignore[attr-defined]
+    assert (others[0].standing, others[0].tombstones) == ("unlisted", False)  # type: ignore[attr-defined]
+    (waited_for,) = filter(None, nightly(sites="sites.toml").values())
+    assert waited_for == [collect], "the corpus of all sites is for the end"
 
 
 def test_what_is_no_reason_to_ask_again(folder: Path) -> None:
@@ -114,32 +132,37 @@ def test_what_is_no_reason_to_ask_again(folder: Path) -> None:
 
 def test_collect(folder: Path, server: FaultServer) -> None:
     urls = "".join(
-        f"<url><loc>{server.url(path)}</loc><lastmod>{day}</lastmod></url>" for path, day in [("/a", "1"), ("/b", "")]
+        f"<url><loc>{server.url(path)}</loc><lastmod>{day}</lastmod></url>"
+        for path, day in [("/a", "2026-11-01"), ("/b", "1")]
     )
     server.routes |= {
         "/robots.txt": answer(b"User-agent: *\nCrawl-delay: 0.2\n"),
         "/sitemap.xml": answer(f"<urlset>{urls}<url/></urlset>".encode()),
     }
     sites_toml(folder / "sites.toml", server.url(), "rate = 50")
-    (collect,) = nightly(sites="sites.toml")
+    (collect,) = collects(sites="sites.toml")
     key = f"host:{server.place}"
     assert done(collect) == {
         "pages": 2,
+        "kept": 0,
         "sitemaps": 1,
         "skipped": {"empty": 1},
         "problems": [],
         "crawl_delay": {key: 0.2},
+        "distrusted": None,
+        "doubt": None,
     }
-    assert collect.output_filepath.read_text() == f"{server.url('/a')}\t1\n{server.url('/b')}\t\n"
+    lines = [("/sitemap.xml", "", "sitemap"), ("/a", "2026-11-01", ""), ("/b", "", "")]
+    assert collect.output_filepath.read_text() == "".join(f"{server.url(a)}\t{b}\t{c}\n" for a, b, c in lines)
     found = list(collect.downstream_tasks())
-    assert [type(task) for task in found] == [FetchPage, ParsePage] * 2
+    assert [type(task) for task in found] == [FetchPage, ParsePage, FetchPage, ParsePage, SiteCorpus, Alarm]
     assert found[0].limits() == {key: (4, 5.0)}, "as slow as robots.txt asks for"
     assert collect.limits() == {key: (4, 50)}
 
 
 def test_no_page_at_all_is_a_failure(folder: Path, server: FaultServer) -> None:
     sites_toml(folder / "sites.toml", server.url())
-    (collect,) = nightly(sites="sites.toml")
+    (collect,) = collects(sites="sites.toml")
     with pytest.raises(ValueError, match="s: no page in any sitemap"):
         done(collect)
     server.routes["/robots.txt"] = answer(b"Sitemap: /map\nUser-agent: *\nDisallow: /")
@@ -161,8 +184,10 @@ def test_fetch(folder: Path, server: FaultServer, policy: Policy) -> None:
         "/a": answer(data, "200 OK", "ETag: x", content_type="text/html;charset=latin1"),
     }
     task = fetch(server.url("/r"), policy)
-    about = {"url": server.url("/a"), "content_type": "text/html", "charset": "latin1"}
-    assert done(task) == about | {"etag": "x", "last_modified": None}
+    value = done(task)
+    about = {"url": server.url("/a"), "content_type": "text/html", "charset": "latin1", "fetched": value["fetched"]}
+    assert value == about | {"etag": "x", "last_modified": None}
+    assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(value["fetched"]) < timedelta(minutes=1)
     assert task.output_filepath.read_bytes() == data
     assert json.loads(task.about_filepath.read_text()) == about
 
@@ -215,11 +240,13 @@ def test_parse(folder: Path) -> None:
         "final_url": "http://a/b",
         "title": "T",
         "lang": "fr",
+        "fetched": FETCHED,
         "lastmod": "2026-11-01",
         "encoding": "cp1252",
         "bad_bytes": 0,
         "words": 1,
         "extractor": "auto/1",
+        "unannounced": False,
     }
 
 
@@ -256,12 +283,13 @@ def demo() -> Iterator[tuple[SiteServer, str]]:
 def scraped(url: str, folder: Path) -> tuple[CollectUrls, dict[str, Any], dict[str, str]]:
     """The whole pipeline, one task after the other: what was absent, and the texts by path."""
     sites_toml(folder / "sites.toml", url)
-    (collect,) = nightly(sites="sites.toml")
+    (collect,) = collects(sites="sites.toml")
     done(collect)
     absent: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for task in collect.downstream_tasks():
-        assert isinstance(task, FetchPage | ParsePage)
+        if not isinstance(task, FetchPage | ParsePage):
+            continue
         path = task.url.removeprefix(url.rstrip("/"))
         if path not in absent:
             value = done(task)

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import socket
-import ssl
-import subprocess
 import threading
 import time
 import zlib
@@ -18,6 +14,7 @@ from jobs.scrape import wire
 from jobs.scrape.fetch import get
 from jobs.scrape.sites import Policy
 from jobs.scrape.wire import CHUNK, Permanent, Transient, begin, bounded, inflate, is_public
+from tests.jobs.server import OK, FaultServer, context_of, drip, endless, self_signed
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -72,6 +69,8 @@ def test_bounded() -> None:
         *(("192.168.0.1", False), ("172.16.0.1", False), ("169.254.169.254", False), ("0.0.0.0", False)),
         *(("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False)),
         *(("fe80::1%lo", False), ("fc00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True)),
+        *(("2002:7f00:1::", False), ("2002:5db8:d822::", True), ("64:ff9b::7f00:1", False), ("fec0::1", False)),
+        *(("64:ff9b::5db8:d822", True), ("::7f00:1", False), ("::ffff:0:7f00:1", False), ("ff0e::1", False)),
     ],
 )
 def test_is_public(address: str, public: bool) -> None:
@@ -79,64 +78,32 @@ def test_is_public(address: str, public: bool) -> None:
 
 
 def test_a_session_for_each_thread_and_kind() -> None:
-    sessions = [begin(1, True), begin(1, False)]
-    threads = [threading.Thread(target=lambda: sessions.append(begin(1, True))) for _ in range(2)]
+    sessions = [begin("u", 1, 1, True), begin("u", 1, 1, False)]
+    threads = [threading.Thread(target=lambda: sessions.append(begin("u", 1, 1, True))) for _ in range(2)]
     for thread in threads:
         thread.start()
         thread.join()
     assert len({id(session) for session in sessions}) == 4
-    assert begin(1, True) is sessions[0]
+    assert begin("u", 1, 1, True) is sessions[0]
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A key and a certificate for localhost, in one file."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs the program openssl")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    subprocess.run(
-        [*command.split(), "-keyout", "key.pem", "-out", "cert.pem"], cwd=tmp_path, check=True, capture_output=True
-    )
-    (tmp_path / "both.pem").write_bytes((tmp_path / "key.pem").read_bytes() + (tmp_path / "cert.pem").read_bytes())
-    return tmp_path / "both.pem"
-
-
-def serve_tls(certificate: Path, body: bytes, every: float) -> int:
-    """A server that takes one connection after the other and drips its answer; returns its port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def run() -> None:
-        while True:
-            connection, _ = listener.accept()
-            try:
-                with context.wrap_socket(connection, server_side=True) as secure:
-                    secure.recv(65_536)
-                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-                    for byte in body:
-                        secure.sendall(bytes([byte]))
-                        time.sleep(every)
-            except OSError:
-                pass
-
-    threading.Thread(target=run, daemon=True).start()
-    return int(listener.getsockname()[1])
-
-
-def test_tls_is_verified_and_has_the_same_deadline(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = Policy(user_agent="test", hosts=("localhost",), allow_private=True)
+def test_tls_has_the_same_deadline_and_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy(user_agent="test", hosts=("127.0.0.1",), allow_private=True)
     monkeypatch.setattr(wire, "_now", threading.local())  # sessions of its own
-    quick = f"https://localhost:{serve_tls(certificate, b'secret', 0.0)}/"
-    with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"), get(quick, policy):
-        pass
-    begin(1, True).verify = str(certificate)
-    with get(quick, policy) as answer:
-        assert b"".join(answer.body) == b"secret"
-    slow = f"https://localhost:{serve_tls(certificate, b'x' * 100, 0.1)}/"
+    certificate = self_signed(tmp_path)
+    server = FaultServer(tls=context_of(certificate))
+    server.routes |= {
+        "/slow": drip(OK + b"Content-Length: 100\r\n\r\n", b"x", every=0.1),
+        "/long": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n" * 999),
+    }
+    begin("u", 1, 1, True).verify = str(certificate)
     started = time.monotonic()
-    with pytest.raises(Transient, match="total deadline"), get(slow, policy, seconds=0.5) as answer:
+    with pytest.raises(Transient, match="total deadline"), get(server.url("/slow"), policy, seconds=0.5) as answer:
         list(answer.body)
     assert time.monotonic() - started < 2
+    with (
+        pytest.raises(Permanent, match="more than 1005000 bytes on"),
+        get(server.url("/long"), policy, limit=5000) as answer,
+    ):
+        list(answer.body)
+    server.close()
