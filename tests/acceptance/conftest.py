@@ -1,4 +1,4 @@
-"""Fixtures of the acceptance tests: projects, a real nginx, a real documentation site."""
+"""Fixtures of the acceptance tests: a seed, and projects."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance import docs_site
-from tests.acceptance.nginx import Nginx
 from tests.acceptance.project import Project
 
 ROUNDS = int(os.environ.get("RUNNER_TEST_ROUNDS", "1"))  # `make torture` raises it
@@ -50,23 +48,3 @@ def new_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
 @pytest.fixture
 def project(new_project: Callable[..., Project]) -> Project:
     return new_project()
-
-
-@pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """A real nginx on a free port of loopback, serving an empty folder."""
-    folder = tmp_path_factory.mktemp("nginx")
-    if not Nginx.available():
-        pytest.skip("needs nginx (.ci/run installs it)")
-    with Nginx(folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def site(nginx: Nginx) -> docs_site.Site:
-    """The documentation site, served."""
-    try:
-        pages = docs_site.cached_pages()
-    except docs_site.NoPages as reason:
-        pytest.skip(str(reason))
-    return docs_site.build(nginx, pages)

@@ -1,42 +1,27 @@
-"""A documentation site of some hundred real pages, from Debian's packages, with a sitemap index and gzipped parts.
+"""Documentation from Debian's packages, and sitemaps over it: of these library.py and the benchmarks make their sites.
 
 The packages are fetched once, by `apt-get download`, into a cache outside the repository (RUNNER_TEST_CACHE, by default
-~/.cache/runner-tests); which pages are taken depends on nothing but their names.
+~/.cache/runner-tests).
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from tests.acceptance.nginx import Nginx
-
-PACKAGES = {"git-doc": 150, "sqlite3-doc": 120, "debian-policy": 40}  # how many pages of each, at most
 PARTS = 3
-MISSING = "/manual/no-longer-here.html"  # the sitemap names it, the server has no such page
+SCHEMA = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
 
 
 class NoPages(Exception):
     """The packages cannot be had on this machine."""
-
-
-@dataclass(frozen=True)
-class Site:
-    url: str
-    server: Nginx
-    pages: frozenset[str]  # paths that the sitemap names and the server has
-    missing: frozenset[str]  # paths that the sitemap names and the server has not
-
-    @property
-    def asked_for(self) -> frozenset[str]:
-        return self.pages | self.missing
 
 
 def cache() -> Path:
@@ -44,10 +29,34 @@ def cache() -> Path:
     return Path(os.environ.get("RUNNER_TEST_CACHE") or default).absolute()
 
 
-def unpack(package: str) -> Path:
-    """The folder with a package's files; downloads it the first time. Raises NoPages."""
-    target = cache() / package
-    if target.is_dir():
+def unpack(package: str, only: str = "") -> Path:
+    """The folder with a package's files; downloads it the first time. Raises NoPages.
+
+    `only`: at least those that match this pattern of `tar`, for packages that are mostly something else.
+    """
+    target = cache() / (f"{package}_{re.sub(r'[^A-Za-z0-9]+', '-', only).strip('-')}" if only else package)
+    for there in (target, cache() / package):
+        if there.is_dir():
+            return there
+    archive = download(package)
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=f".{package}-") as temporary:
+        unpacked = Path(temporary) / "files"
+        unpacked.mkdir()
+        patterns = ["--wildcards", f"./{only}"] if only else []
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as tar:
+            subprocess.run(["tar", "-x", "-C", str(unpacked), *patterns], stdin=tar.stdout, check=True)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another test process was first
+                raise
+    return target
+
+
+def download(package: str) -> Path:
+    """The package's archive. Raises NoPages."""
+    target = cache() / f"{package}.deb"
+    if target.exists():
         return target
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise NoPages(f"needs apt-get and dpkg-deb to fetch {package} (.ci/run runs on Debian)")
@@ -60,59 +69,42 @@ def unpack(package: str) -> Path:
         archives = list(Path(temporary).glob("*.deb"))
         if fetched.returncode or not archives:
             raise NoPages(f"apt-get download {package}: {fetched.stderr.strip() or 'no file'} (apt-get update first?)")
-        unpacked = Path(temporary) / "files"
-        subprocess.run(["dpkg-deb", "-x", str(archives[0]), str(unpacked)], check=True)
-        try:
-            unpacked.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another test process was first
-                raise
+        archives[0].replace(target)
     return target
 
 
-def cached_pages() -> dict[str, Path]:
-    """Path on the site -> file, of all packages, the same ones every time. Raises NoPages."""
-    pages: dict[str, Path] = {}
-    for package, most in PACKAGES.items():
-        root = unpack(package) / "usr" / "share" / "doc"
-        files = sorted(file for file in root.rglob("*.html") if file.is_file() and not file.is_symlink())
-        step = max(1, len(files) // most)
-        for file in files[::step][:most]:
-            pages[f"/{file.relative_to(root).as_posix()}"] = file
-    return pages
+def write_maps(folder: Path, url: str, lastmods: Mapping[str, str], parts: int) -> None:
+    """The sitemaps of the site whose pages are in `folder`: path -> lastmod ("": none).
 
-
-def build(server: Nginx, pages: dict[str, Path]) -> Site:
-    """Put the pages into the server's folder, and a sitemap over them."""
-    paths = []
-    for path, file in pages.items():
-        target = server.www / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-        paths.append(quote(path))
-    write_sitemap(server, [*paths, MISSING])
-    return Site(server.url, server, frozenset(paths), frozenset([MISSING]))
-
-
-def write_sitemap(server: Nginx, paths: list[str], parts: int = PARTS) -> None:
-    """robots.txt names an index, the index names gzipped parts; every tenth page stands in all of them."""
-    schema = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+    robots.txt names an index, the index names so many gzipped parts; every tenth page stands in all of them. `parts` 0:
+    one plain sitemap.xml, which nobody names.
+    """
+    if not parts:
+        (folder / "sitemap.xml").write_text(urlset(url, lastmods), encoding="utf-8")
+        (folder / "robots.txt").write_text("User-agent: *\nDisallow: /private/\n")
+        return
     names = []
     for number in range(parts):
-        entries = "".join(
-            f"<url><loc>{escape(server.url + path)}</loc><lastmod>2026-11-{1 + n % 20:02d}</lastmod></url>\n"
-            for n, path in enumerate(paths)
-            if n % parts == number or n % 10 == 0
-        )
-        text = f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset {schema}>\n{entries}</urlset>\n'
+        entries = {
+            path: lastmod for n, (path, lastmod) in enumerate(lastmods.items()) if n % parts == number or n % 10 == 0
+        }
         names.append(f"/maps/part-{number}.xml.gz")
-        target = server.www / names[-1].lstrip("/")
+        target = folder / names[-1].lstrip("/")
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(gzip.compress(text.encode(), mtime=0))
-    maps = "".join(f"<sitemap><loc>{escape(server.url + name)}</loc></sitemap>\n" for name in names)
-    index = f'<?xml version="1.0" encoding="UTF-8"?>\n<sitemapindex {schema}>\n{maps}</sitemapindex>\n'
-    (server.www / "maps" / "all.xml").write_text(index)
-    (server.www / "robots.txt").write_text(f"User-agent: *\nDisallow: /private/\nsitemap: {server.url}/maps/all.xml\n")
+        target.write_bytes(gzip.compress(urlset(url, entries).encode(), mtime=0))
+    maps = "".join(f"<sitemap><loc>{escape(url + name)}</loc></sitemap>\n" for name in names)
+    index = f'<?xml version="1.0" encoding="UTF-8"?>\n<sitemapindex {SCHEMA}>\n{maps}</sitemapindex>\n'
+    (folder / "maps" / "all.xml").write_text(index)
+    (folder / "robots.txt").write_text(f"User-agent: *\nDisallow: /private/\nsitemap: {url}/maps/all.xml\n")
+
+
+def urlset(url: str, lastmods: Mapping[str, str]) -> str:
+    """A sitemap."""
+    entries = "".join(
+        f"<url><loc>{escape(url + path)}</loc>{f'<lastmod>{lastmod}</lastmod>' if lastmod else ''}</url>\n"
+        for path, lastmod in lastmods.items()
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset {SCHEMA}>\n{entries}</urlset>\n'
 
 
 def is_plumbing(path: str) -> bool:

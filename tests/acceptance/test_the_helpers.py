@@ -7,32 +7,92 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.acceptance import processes
-from tests.acceptance.docs_site import Site
+from tests.acceptance.docs_site import NoPages
 from tests.acceptance.invariants import check_state
+from tests.acceptance.library import SHELVES, Library
 from tests.acceptance.project import Project
+from tests.acceptance.scraped import unescaped
+from tests.acceptance.second_night import planned
 from tests.faults.test_kills import Ledger
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    try:
+        with planned(tmp_path_factory.mktemp("library"), 1) as plan:
+            yield plan.library
+    except NoPages as reason:
+        pytest.skip(str(reason))
+
+
+def answer(url: str, **headers: str) -> tuple[int, Message, bytes]:
+    """Status, headers and body, by a client that has nothing to do with ours."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with urlopen(Request(url, headers=named)) as response:
+            return response.status, response.headers, response.read()
+    except HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
 @pytest.mark.nginx
-def test_the_site_has_some_hundred_real_pages(site: Site) -> None:
-    assert 200 <= len(site.pages) <= 400
-    before = site.server.log_size()
-    for path in sorted(site.pages)[::40]:
-        with urlopen(site.url + path) as answer:
-            assert answer.headers["Content-Type"].startswith("text/html")
-            assert len(answer.read()) > 200
-    with urlopen(f"{site.url}/maps/part-0.xml.gz") as answer:
-        assert gzip.decompress(answer.read()).count(b"<loc>") > 50
-    seen = site.server.requests(before)
-    assert [request.path for request in seen[:-1]] == sorted(site.pages)[::40]
-    assert {request.status for request in seen} == {200}
+@pytest.mark.parametrize("name", [shelf.name for shelf in SHELVES])
+def test_the_sites_are_as_they_say(library: Library, name: str) -> None:
+    """Their pages, their sitemaps, and above all the headers, by which so much else is judged."""
+    shelf, since = library.shelves[name], library.server.log_size()
+    first = library.serve("first")[name]
+    path, page = next(iter(first.pages.items()))
+    status, headers, body = answer(library.url(name) + path)
+    assert (status, body) == (200, page.body)
+    assert ("etag" in headers, "last-modified" in headers) == {
+        "both": (True, True),
+        "etag": (True, False),
+        "modified": (False, True),
+        "none": (False, False),
+    }[shelf.validators]
+    told = headers.get_content_charset()
+    assert told == (shelf.label if shelf.declared in ("header", "bom") else None)
+    if shelf.gzip:
+        assert gzip.decompress(answer(library.url(name) + path, accept_encoding="gzip")[2]) == page.body
+    match, modified = shelf.validator(page)
+    conditions = {"if_none_match": match, "if_modified_since": modified}
+    sent = {header: value for header, value in conditions.items() if value != "-"}
+    stale = {"if_none_match": '"0-0"', "if_modified_since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+    assert answer(library.url(name) + path, **sent)[0] == (304 if sent else 200)
+    assert answer(library.url(name) + path, **stale)[0] == 200, "what is not the newest is not taken for it"
+    logged = library.server.requests(since)[-2]
+    assert (unescaped(logged.if_none_match), logged.if_modified_since, logged.site) == (match, modified, name)
+    robots = answer(f"{library.url(name)}/robots.txt")[2].decode()
+    maps = [line.split()[1] for line in robots.splitlines() if line.startswith("sitemap:")]
+    assert len(maps) == bool(shelf.parts)
+    for url in [f"{library.url(name)}/maps/part-{part}.xml.gz" for part in range(shelf.parts)] or [
+        f"{library.url(name)}/sitemap.xml"
+    ]:
+        data = answer(url)[2]
+        assert b"<loc>" in (gzip.decompress(data) if shelf.parts else data)
+
+
+@pytest.mark.nginx
+def test_the_second_night_is_another(library: Library) -> None:
+    first, second = library.nights["first"], library.nights["second"]
+    assert 400 <= sum(len(site.pages) for site in first.values()) <= 500
+    for name in library.shelves:
+        lost = first[name].pages.keys() - second[name].pages.keys()
+        library.serve("first")
+        assert {answer(library.url(name) + path)[0] for path in lost} <= {200}
+        library.serve("second")
+        statuses = {answer(library.url(name) + path)[0] for path in lost}
+        assert statuses == (set() if library.shelves[name].quiet else {404, 410}), name
 
 
 def test_a_kill_strikes_one_live_process_and_no_dead_one() -> None:
