@@ -42,6 +42,16 @@ SITES = "jobs/sites.toml"
 URLS = "urls.tsv"
 PAGE_TYPES = ("text/html", "text/plain", "text/xml", "application/xhtml", "application/xml")
 UNSAID_TYPES = ("", "application/octet-stream")  # of servers that were told nothing about an extension
+NO_PAGE = (
+    b"\x89PNG",
+    b"GIF8",
+    b"\xff\xd8\xff",
+    b"%PDF-",
+    b"PK\3\4",
+    b"\x1f\x8b",
+    b"RIFF",
+    b"\x7fELF",
+)  # whatever the type says
 
 
 def nightly(sites: str = "", data: str = "data") -> Mapping[Task, list[Task]]:
@@ -215,12 +225,12 @@ class FetchPage(Task):
             with get(self.url, self.policy, known=known) as answer:
                 if last and answer.status == 304:
                     return Unchanged(self._noted(last.value))
-                first = next(answer.body, b"")
+                first = next(answer.body, b"") if may_be_page(answer.content_type) and answer.status != 204 else b""
                 if answer.status == 204 or not is_page(answer.content_type, first):
-                    return Absent({"reason": f"status {answer.status}, content type {answer.content_type!r}: no page"})
+                    return self._absent(f"no page: status {answer.status}, content type {answer.content_type!r}", last)
                 sha256 = _written(chain((first,), answer.body), self.output_filepath)
         except Gone as error:
-            return self._gone(error, last)
+            return self._absent(str(error), last, second_night=error.status == 404 and self.standing == "listed")
         same = last is not None and (next(iter(last.outputs.values())) or {}).get("sha256") == sha256
         about = {
             "url": answer.url,
@@ -232,14 +242,13 @@ class FetchPage(Task):
         value = about | {"etag": answer.etag, "last_modified": answer.last_modified}
         return self._noted(value, last.value if last else None)
 
-    def _gone(self, error: Gone, last: Any) -> Any:
-        """Absent. But a page that was there, and may come back, is given a second night."""
+    def _absent(self, reason: str, last: Any, *, second_night: bool = False) -> Absent | Unchanged:
+        """There is no page. But one that was there is kept if it is given a second night, or nothing is given up."""
         if last is not None:
             missed = last.value.get("missing", 0) > 0 and datetime.now(UTC) - last.checked_at >= NIGHTLY / 2
-            second_chance = error.status == 404 and self.standing == "listed" and not missed
-            if second_chance or not self.tombstones:
+            if (second_night and not missed) or not self.tombstones:
                 return Unchanged({**last.value, "missing": 1})
-        return Absent({"reason": str(error)})
+        return Absent({"reason": reason})
 
     def _noted(self, value: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
         """What is kept, with how often a page was found that no sitemap lists any more."""
@@ -295,9 +304,16 @@ class ParsePage(Task):
         return None
 
 
+def may_be_page(content_type: str) -> bool:
+    """Whether it is worth looking at an answer."""
+    return content_type in UNSAID_TYPES or content_type.startswith(PAGE_TYPES)
+
+
 def is_page(content_type: str, first: bytes) -> bool:
-    """Whether an answer can be a page. `first`: its first bytes, for servers that know no type for it."""
-    return content_type.startswith(PAGE_TYPES) or (content_type in UNSAID_TYPES and b"<" in first)
+    """Whether an answer is a page. `first`: its first bytes, for servers that know no type for it, or a wrong one."""
+    if first.startswith(NO_PAGE) or not may_be_page(content_type):
+        return False
+    return b"<" in first if content_type in UNSAID_TYPES else True
 
 
 def _sidecar_before() -> dict[str, Any] | None:

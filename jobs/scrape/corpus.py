@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import compress
 from json import JSONEncoder
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,15 @@ class MergeCorpus(Task):
         from jobs.scrape.fingerprints import Fingerprints, Verdict, counted
 
         corpora = sorted(self.corpora, key=lambda corpus: (corpus.parent.name, corpus))
+        if len(corpora) == 1:  # it says nothing twice
+            _write(self.output_filepath, _lines_with_site(corpora))
+            return {"sites": 1}
         with Fingerprints(self.output_filepath.parent) as fingerprints:
             for corpus in corpora:
                 fingerprints.add(row["text"] for row in _rows(corpus))
             verdicts = fingerprints.verdicts(boilerplate=False)
-        rows = ({"site": corpus.parent.name} | row for corpus in corpora for row in _rows(corpus))
-        _write(
-            self.output_filepath,
-            (f"{encoded(row)}\n" for row, verdict in zip(rows, verdicts, strict=True) if verdict == Verdict.KEPT),
-        )
+        kept = (verdict == Verdict.KEPT for verdict in verdicts)
+        _write(self.output_filepath, compress(_lines_with_site(corpora), kept))
         return {"sites": len(corpora)} | counted(verdicts)
 
 
@@ -149,6 +150,18 @@ def _blocks(text: Path) -> list[str]:
 
 
 def _rows(corpus: Path) -> Iterator[dict[str, str]]:
+    return (row for _, row in _read(corpus))
+
+
+def _lines_with_site(corpora: Iterable[Path]) -> Iterator[str]:
+    """The rows of the sites as they are written, each with its site in front."""
+    for corpus in corpora:
+        site = encoded(corpus.parent.name)
+        yield from (f'{{"site":{site},{line.decode()[1:]}' for line, _ in _read(corpus))
+
+
+def _read(corpus: Path) -> Iterator[tuple[bytes, dict[str, str]]]:
+    """Each line of a corpus, and the row that it is."""
     columns: tuple[str, ...] = ()
     with corpus.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -160,7 +173,7 @@ def _rows(corpus: Path) -> Iterator[dict[str, str]]:
                 good = False
             if not good:
                 raise ValueError(f'{corpus}:{number}: not a row {{"url": ..., "text": ...}}: delete it, and run again')
-            yield row
+            yield line, row
 
 
 def _batch(rows: Iterator[dict[str, str]]) -> list[dict[str, str]]:

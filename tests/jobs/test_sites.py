@@ -180,15 +180,15 @@ def test_two_sites_may_share_a_host(tmp_path: Path) -> None:
                 ('extractor = "magic"', "extractor: expected auto"),
                 ('extractor = "x\\ny"', "extractor: expected auto"),
                 ("extractor = 5", "extractor: expected a text, found 5"),
-                ('select = ["p:first-child"]', "select: 'p:first-child' is beyond"),
+                ('select = ["p::before"]', "select: 'p::before': a pseudo-element"),
                 ('select = [""]', "select: expected a list of texts, found '' in it"),
                 ('"select" = "p"', "select: expected a list of texts, found 'p'"),
-                ('drop = ["p + p"]', "drop: 'p + p' is beyond"),
+                ('drop = ["p:no-such"]', "drop: 'p:no-such': The pseudo-class"),
                 ('drop = ["p:no-such"]\nextractor = "soup"', "drop: 'p:no-such'"),
                 (f'encoding = "{"x" * 999}"', "encoding: 'xxx"),
             ]
         ),
-        (f'{TWO}drop = [\n  "p",\n\n  "p + p",\n]', 11, "drop: 'p + p' is beyond"),
+        (f'{TWO}drop = [\n  "p",\n\n  "p >",\n]', 11, "drop: 'p >'"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(text: str, line: int, says: str, tmp_path: Path) -> None:

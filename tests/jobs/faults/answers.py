@@ -70,21 +70,18 @@ KINDS = [
         then_close(OK + b"Content-Type: application/pdf\r\nContent-Length: 30000000\r\n\r\n%PDF"),
         "absent",
         "application/pdf",
-        defect="the length is judged before the type",
     ),
     page(
         "an image called HTML",
         answer(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
         "absent",
         "no page",
-        defect="the name is believed",
     ),
     page(
         "gzip in gzip",
         answer(gzip.compress(gzip.compress(PAGE)), "200 OK", GZIP),
         "absent",
         "no page",
-        defect="the text is the bytes of gzip",
     ),
     page(
         "a charset nobody knows",

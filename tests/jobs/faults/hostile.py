@@ -8,7 +8,6 @@ from collections.abc import Callable
 from tests.jobs.faults.row import GZIP, HTML, LATE, MB, PAGE, QUICK, Fault, large, page, raw_deflate, sitemaps, text
 from tests.jobs.server import CHUNKED, OK, answer, chunks, drip, endless
 
-SLURPED = "ParsePage holds the text several times over: 350 to 620 MB"
 CONNECT = {"wire.CONNECT_SECONDS": 0.4, "fetch.CONNECT_SECONDS": 0.4}
 
 BOMB = 100 * MB
@@ -55,7 +54,7 @@ HOSTILE = [
         endless(CHUNKED[:-2] + HTML + b"\r\n", b"1\r\nx\r\n" * 9999),
         "transient",
         LATE,
-        hostile=5,
+        hostile=15,
         constants=QUICK,
     ),
     page("an endless header", endless(OK + b"X: ", b"y" * 65_536), "transient", "header line", hostile=10),
@@ -101,21 +100,20 @@ HOSTILE = [
         "absent",
         "no page",
         hostile=10,
-        defect="the text is the bytes of gzip",
     ),
     page(
-        "slow body", drip(OK + b"Content-Length: 100000\r\n\r\n", b"x"), "transient", LATE, hostile=5, constants=QUICK
+        "slow body", drip(OK + b"Content-Length: 100000\r\n\r\n", b"x"), "transient", LATE, hostile=15, constants=QUICK
     ),
-    page("slow header", drip(OK + b"X: ", b"y"), "transient", LATE, hostile=5, constants=QUICK),
-    page("slow status", drip(b"HTTP/1.1 2", b"0"), "transient", LATE, hostile=5, constants=QUICK),
-    page("slow length of a chunk", drip(CHUNKED + b"1", b"0"), "transient", LATE, hostile=5, constants=QUICK),
-    page("slow 100s", drip(b"", b"HTTP/1.1 100 C\r\n\r\n"), "transient", LATE, hostile=5, constants=QUICK),
+    page("slow header", drip(OK + b"X: ", b"y"), "transient", LATE, hostile=15, constants=QUICK),
+    page("slow status", drip(b"HTTP/1.1 2", b"0"), "transient", LATE, hostile=15, constants=QUICK),
+    page("slow length of a chunk", drip(CHUNKED + b"1", b"0"), "transient", LATE, hostile=15, constants=QUICK),
+    page("slow 100s", drip(b"", b"HTTP/1.1 100 C\r\n\r\n"), "transient", LATE, hostile=15, constants=QUICK),
     page(
         "slow 404",
         drip(b"HTTP/1.1 404 No\r\nContent-Length: 60000\r\n\r\n", b"x"),
         "absent",
         "status 404",
-        hostile=5,
+        hostile=15,
         constants=QUICK,
     ),
     page(
@@ -123,7 +121,7 @@ HOSTILE = [
         drip(b"HTTP/1.1 302 F\r\nLocation: /\r\nContent-Length: 60000\r\n\r\n", b"x"),
         "transient",
         LATE,
-        hostile=5,
+        hostile=15,
         constants=QUICK,
     ),
     page(
@@ -133,7 +131,7 @@ HOSTILE = [
         "Read timed out",
         start="https://127.0.0.1:PORT/",
         greeting=drip(b"\x16\x03\x03\x40\x00", b"\x02"),
-        hostile=5,
+        hostile=15,
         constants=CONNECT,
     ),
     page(
@@ -143,7 +141,6 @@ HOSTILE = [
         raw=19_500_003,
         text=19_500_000,
         hostile=60,
-        defect=SLURPED,
     ),
     page(
         "20 MB of lines beyond Latin",
@@ -152,7 +149,6 @@ HOSTILE = [
         raw=19_800_005,
         text=19_800_005,
         hostile=60,
-        defect=SLURPED,
     ),
     page("a million tags", large(lambda: b"<p>x" * MB), "unparsable", "takes more than .* MB to read", hostile=60),
     sitemaps(
@@ -167,7 +163,7 @@ HOSTILE = [
         drip(OK + b"Content-Length: 9999\r\n\r\n<urlset>", b" "),
         "transient",
         LATE,
-        hostile=5,
+        hostile=15,
         constants={"sitemap.SITEMAP_SECONDS": 0.5},
     ),
 ]

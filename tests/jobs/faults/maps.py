@@ -295,6 +295,7 @@ MAPS = [
         "nothing",
         "HERE/sitemap.xml: not read to its end: all sitemaps of a site may take -1 s",
         constants={"sitemap.SITE_SECONDS": -1.0},
+        asked=["/robots.txt"],
     ),
     locs("empty", "", " ", empty=2),
     sitemaps(

@@ -81,7 +81,6 @@ NIGHTS = [
         b"HTTP/1.1 204 No\r\n\r\n",
         "missing",
         task={"tombstones": False},
-        defect="only 404 and 410 are kept",
     ),
     night("an image tonight", answer(b"\x89PNG", content_type="image/png"), "absent", "image/png"),
     night("204 tonight", b"HTTP/1.1 204 No\r\n\r\n", "absent", "status 204"),

@@ -101,7 +101,7 @@ REDIRECTS = [
         {"/": endless(b"HTTP/1.1 302 Found\r\nLocation: /a\r\n\r\n", bytes(65_536)), "/a": answer(PAGE)},
         "new",
         url="HERE/a",
-        hostile=5,
+        hostile=15,
     ),
     page(
         "HTTPS to a plain port",

@@ -66,13 +66,13 @@ ROBOTS = [
         then_close(OK + b"Content-Length: 30000000\r\n\r\n" + RULES.encode() + b"#" * 600_000),
         **OBEYED,
     ),
-    robots("robots: endless", endless(OK + b"\r\n" + RULES.encode(), b"#" * 65_536), hostile=5, **OBEYED),
+    robots("robots: endless", endless(OK + b"\r\n" + RULES.encode(), b"#" * 65_536), hostile=15, **OBEYED),
     robots(
         "robots: slow",
         drip(OK + b"Content-Length: 99\r\n\r\n", b"#"),
         "transient",
         f"robots.txt: {LATE}",
-        hostile=5,
+        hostile=15,
         constants=QUICK,
     ),
     robots(
