@@ -88,6 +88,7 @@ class CollectUrls(Task):
     retries = 3
     backoff = 2.0
     max_age = NIGHTLY
+    timeout = 8 * 3600.0  # reading the sitemaps has its own bound; this is for a resolver that hangs
 
     site: str
     start: tuple[str, ...]

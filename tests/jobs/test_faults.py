@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -89,6 +90,8 @@ def compare(fault: Fault, outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("fault", FRIENDLY)
 def test_a_fault(fault: Fault, project: Path, signatures: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if fault.tls and not shutil.which("openssl"):
+        pytest.skip("needs openssl (.ci/run installs it)")
     certificate = self_signed(tmp_path_factory.mktemp("tls")) if fault.tls else None
     with served(fault, certificate) as server:
         outcome = meet(
