@@ -22,10 +22,10 @@ class _Translator(HTMLTranslator):
     """Without counting all siblings to know the first and the last; and `:scope` is the page."""
 
     def xpath_first_child_pseudo(self, xpath: XPathExpr) -> XPathExpr:
-        return xpath.add_condition("not(preceding-sibling::*)")
+        return xpath.add_condition("not(preceding-sibling::*[1])")
 
     def xpath_last_child_pseudo(self, xpath: XPathExpr) -> XPathExpr:
-        return xpath.add_condition("not(following-sibling::*)")
+        return xpath.add_condition("not(following-sibling::*[1])")
 
     def xpath_scope_pseudo(self, xpath: XPathExpr) -> XPathExpr:
         return xpath.add_condition("not(parent::*)")

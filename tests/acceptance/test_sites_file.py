@@ -12,7 +12,7 @@ from tests.acceptance.samples import GOOD, run
 
 pytestmark = pytest.mark.acceptance
 
-SITE = {"name": "demo", "start": ["http://127.0.0.1:9/"], "allow_private": True}
+SITE = {"name": "demo", "start": ["http://127.0.0.1:8765/"], "allow_private": True}
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_compiled_once() -> None:
     "selector",
     [
         *("div p", "div > p", "div div div p", ".none .none div p", ".none div > p", "div b, p", "body p", "* * * p"),
-        *("div:has(p)", "p:not(div p)"),
+        *("div:has(p)", "p:not(div p)", "p:first-child", "p:last-child", "p + p"),
     ],
 )
 @pytest.mark.parametrize("page", ["<div>" * 1500 + "<p>x</p>" * 8000, "<p>x</p>" * 40_000], ids=["deep", "wide"])
