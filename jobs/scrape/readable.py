@@ -1,5 +1,5 @@
 """The extractor `trafilatura`: that library finds what of a page is text, by rules and statistics that grew on news
-sites and blogs. Twenty times slower than `auto`; imported only when a site asks for it (pip install 'runner[text]').
+sites and blogs. Twenty times slower than `auto`; imported only when a site asks for it (pip install trafilatura).
 
 `select` leaves it only what the site has selected, `drop` takes away before it looks. Title and language are those of
 the other extractors.
@@ -22,7 +22,7 @@ try:
     from lxml.html import HtmlElement, HTMLParser
     from trafilatura import bare_extraction
 except ImportError as error:
-    raise ValueError(f"extractor = \"trafilatura\" needs its library: pip install 'runner[text]' ({error})") from error
+    raise ValueError(f'extractor = "trafilatura" needs its library: pip install trafilatura ({error})') from error
 
 # Its tags, where they are others than HTML's.
 TAGS = {"head": "h1", "item": "li", "list": "ul", "quote": "blockquote", "row": "tr", "cell": "td", "lb": "br"}

@@ -333,12 +333,8 @@ class _Attempt:
         note = {**record.note(bench.settings.run, self.began, seconds, "done"), "change": told}
         if inputs.stale:
             note["stale"] = inputs.stale
-        if (
-            len(outputs) > 1
-            and change == "changed"
-            and (same := record.unchanged_outputs(self.job, bench.settings.run, outputs))
-        ):
-            note["same"] = same
+        if len(outputs) > 1 and change == "changed":
+            note |= record.unchanged_outputs(self.job, bench.settings.run, outputs)
         event = Finished(
             id=self.job.id,
             record=bench.write(replace(codec.with_attempt(self.job, note), result=result)),

@@ -43,17 +43,17 @@ def change(last: Record | None, run: str, outputs: Mapping[str, Digest | None], 
     return "unchanged" if same_again else "changed"
 
 
-def unchanged_outputs(job: JobFile, run: str, outputs: Mapping[str, Digest | None]) -> list[str]:
-    """Outputs that are as an earlier run left them, of a job of which others are not."""
+def unchanged_outputs(job: JobFile, run: str, outputs: Mapping[str, Digest | None]) -> dict[str, Json]:
+    """What an attempt notes of outputs that are as an earlier run left them, where others are not."""
     last = codec.record_of(job)
     if last is None:
-        return []
+        return {}
     same = [path for path, made in outputs.items() if made is not None and last.outputs.get(path) == made]
     if last.run == run:  # then the record is of an earlier success in this run, whose attempt compared it
         earlier = next((a for a in reversed(job.attempts) if a.get("run") == run and a.get("outcome") == "done"), {})
         if earlier.get("change") != "unchanged":
             same = [path for path in same if path in earlier.get("same", ())]
-    return same if len(same) < len(outputs) else []
+    return {"same": same} if 0 < len(same) < len(outputs) else {}
 
 
 def dropped(last: Record | None, run: str, found: Collection[str]) -> tuple[str, ...]:
