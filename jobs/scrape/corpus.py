@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import compress
 from json import JSONEncoder
 from pathlib import Path
@@ -102,7 +101,6 @@ class WriteParquet(Task):
     columns: tuple[str, ...] = COLUMNS  # of an empty corpus, which tells none
 
     def run(self) -> dict[str, Any]:
-        check_parquet()
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
 
@@ -117,12 +115,6 @@ class WriteParquet(Task):
                 count += len(batch)
                 batch = _batch(rows)
         return {"rows": count}
-
-
-def check_parquet() -> None:
-    """Raises ValueError where Parquet cannot be written."""
-    if find_spec("pyarrow") is None:
-        raise ValueError("Parquet needs pyarrow, which is not installed: pip install pyarrow")
 
 
 # ----------------------------------------------------------------------------------------------------------- files

@@ -1,6 +1,6 @@
 """A page's markup to its text, by the extractor that its site names.
 
-`auto` (auto.py) works on lxml and costs about a millisecond a page. `soup` (soup.py) does nearly the same with
+`auto` (auto.py) works on lxml and costs a millisecond or two a page. `soup` (soup.py) does nearly the same with
 BeautifulSoup: far slower, but with more of CSS. `trafilatura` (readable.py) finds the text by itself. What a page may
 cost is bounded: one that could take much is read in a process of its own (apart.py).
 """

@@ -25,7 +25,7 @@ from pyarrow import parquet as pq
 import runner
 from jobs.scrape import corpus as corpus_module
 from jobs.scrape import fingerprints
-from jobs.scrape.corpus import COLUMNS, MERGED_COLUMNS, MergeCorpus, SiteCorpus, WriteParquet, check_parquet
+from jobs.scrape.corpus import COLUMNS, MERGED_COLUMNS, MergeCorpus, SiteCorpus, WriteParquet
 from runner import Absent, Output, Task
 
 UNSPACED = ("CJK ", "HIRAGANA", "KATAKANA", "THAI ")
@@ -524,16 +524,6 @@ def test_parquet_of_nothing(columns: tuple[str, ...], folder: Path) -> None:
     frame = pandas.read_parquet("empty.parquet")
     assert (tuple(frame.columns), len(frame)) == (columns, 0)
     assert pq.read_schema("empty.parquet").types == ["string"] * len(columns)
-
-
-def test_where_pyarrow_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_parquet()
-    Path("a.jsonl").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as the import system has it for what cannot be imported
-    for call in (check_parquet, WriteParquet(Path("a.jsonl"), Path("a.parquet")).run):
-        with pytest.raises(ValueError, match=r"^Parquet needs pyarrow.*: pip install pyarrow$"):
-            call()
-    assert not Path("a.parquet").exists()
 
 
 def test_a_worker_imports_no_numpy_until_it_is_needed() -> None:

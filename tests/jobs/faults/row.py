@@ -72,7 +72,6 @@ class Fault:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # host -> addresses; one more each time: "a, b"
     tls: Literal["", "unknown", "trusted"] = ""  # the server's certificate, if it speaks TLS
     greeting: Reply | None = None  # said before any request
-    defect: str = ""  # what is wrong with the product still: the row must fail, until it is right
 
 
 def fault(door: Door, name: str, nights: tuple[Routes, ...], ends: str, says: str, more: dict[str, Any]) -> Fault:
