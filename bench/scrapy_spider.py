@@ -2,8 +2,8 @@
 
     python bench/scrapy_spider.py REPOSITORY ROBOTS_TXT[,ROBOTS_TXT ...] OUT [SETTING=VALUE ...]
 
-In an environment that has Scrapy and nothing of ours. Decoding and extraction are the very functions of jobs/scrape,
-so that only the framework differs (without the process that jobs/scrape has for huge pages). Each file is written
+In an environment that has Scrapy and nothing of ours. Decoding and extraction are the very functions of jobs/text,
+so that only the framework differs (without the process that jobs/text has for huge pages). Each file is written
 whole and renamed, and none is synced.
 """
 
@@ -93,11 +93,11 @@ def main(repository: str, robots: str, out: str, *pairs: str) -> None:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    package("jobs", root / "jobs")
+    sys.path.insert(0, str(root))
     package("jobs.scrape", root / "jobs" / "scrape")
-    from jobs.scrape.decode import decode
-    from jobs.scrape.text import Rules, extract_here
     from jobs.scrape.urls import file_name
+    from jobs.text import Rules, extract_here
+    from jobs.text.decode import decode
 
     RULES = Rules()
     main(*sys.argv[1:])

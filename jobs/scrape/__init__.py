@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from jobs.scrape.corpus import MERGED_COLUMNS, MergeCorpus, SiteCorpus, WriteParquet
-from jobs.scrape.decode import decode
 from jobs.scrape.fetch import Known, get
 from jobs.scrape.freshness import NIGHTLY, SUSPICION, conclusive, usable, why_distrusted, why_due
 from jobs.scrape.listing import Listing, Standing, merged, why_doubted
 from jobs.scrape.robots import Robots
 from jobs.scrape.sitemap import collect
 from jobs.scrape.sites import Policy, load
-from jobs.scrape.text import Rules, extract
 from jobs.scrape.urls import file_name, host_of, limit_key
 from jobs.scrape.wire import Gone, Permanent
+from jobs.text import Rules, extract
+from jobs.text.decode import decode
 from runner import Absent, Hint, Input, NoRetry, Output, Task, Unchanged, previous
 
 __all__ = ["Alarm", "CollectUrls", "FetchPage", "ParsePage", "Policy", "Rules", "nightly"]

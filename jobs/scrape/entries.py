@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO
 from xml.parsers import expat
 
-from jobs.scrape.decode import XML_DECLARATION, codec_of
+from jobs.text.decode import XML_DECLARATION, codec_of
 
 Entry = tuple[bool, str, str]  # is a sitemap, location, lastmod
 

@@ -12,11 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs.scrape.decode import codec_of
-from jobs.scrape.text import EXTRACTORS, Rules, check_selector
 from jobs.scrape.toml import BadFile, Document
 from jobs.scrape.urls import host_of, normalise
 from jobs.scrape.values import Fault, Table, installed, shown
+from jobs.text import EXTRACTORS, Rules, check_selector
+from jobs.text.decode import codec_of
 from runner import UsageError
 
 ROBOT = "runner-scrape"  # the name that robots.txt can call us by

@@ -24,7 +24,7 @@ class Template(NamedTuple):
 
 TEMPLATES = {
     "example": Template("jobs.example:squares", ("jobs/__init__.py", "jobs/example.py")),
-    "scrape": Template("jobs.scrape:nightly", ("jobs/__init__.py", "jobs/scrape", "jobs/sites.toml")),
+    "scrape": Template("jobs.scrape:nightly", ("jobs/__init__.py", "jobs/scrape", "jobs/text", "jobs/sites.toml")),
 }
 STATE = ("state/.gitignore", "state/README.md")
 

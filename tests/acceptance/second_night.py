@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from jobs.scrape.freshness import is_audited
-from jobs.scrape.text import Rules, extract
+from jobs.text import Rules, extract
 from tests.acceptance.library import SHELVES, Library, Page, Served, Shelf, opened, sources
 
 HOUR = 3600

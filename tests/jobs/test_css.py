@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from jobs.scrape.css import compiled, counts_siblings, matches
-from jobs.scrape.text import Rules, check_selector, extract
+from jobs.text import Rules, check_selector, extract
+from jobs.text.css import compiled, counts_siblings, matches
 
 PAGE = """<html><body id="top" class="page wide"><div class="a b" id="one" data-x="hello-world" lang="en">
 <p class="a">1</p><section><p>2</p><ul class="list-a"><li>3</li><li class="b a">4</li></ul></section></div>

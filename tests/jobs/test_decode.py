@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.scrape.decode import CODECS, LABELS, codec_of, decode
+from jobs.text.decode import CODECS, LABELS, codec_of, decode
 
 EURO = "Café “12 €”"
 

@@ -9,7 +9,7 @@ import pytest
 import jobs
 from jobs.scrape import values
 from jobs.scrape.sites import Policy, Site, Sites, load
-from jobs.scrape.text import EXTRACTORS, Rules
+from jobs.text import EXTRACTORS, Rules
 from runner import UsageError
 
 SITE = 'name = "a"\nstart = ["http://a.example/"]\n'

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jobs.scrape.text import Rules, check_selector, extract
+from jobs.text import Rules, check_selector, extract
 
 FILLER = " ".join(f"word{number}" for number in range(25))
 BOTH = pytest.mark.parametrize("extractor", ["auto", "soup"])

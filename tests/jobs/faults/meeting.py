@@ -39,7 +39,7 @@ from tests.rig import Rig, id_of
 
 DAY = 86_400.0
 NEXT = b"the next page"
-TRACED = ("/jobs/scrape/", "/protego/", "/http/client.py", "/urllib3/response.py")
+TRACED = ("/jobs/scrape/", "/jobs/text/", "/protego/", "/http/client.py", "/urllib3/response.py")
 CLASSES = {"Transient": "transient", "Damaged": "transient", "Permanent": "permanent", "Gone": "permanent"}
 STATUSES = ("pending", "done", "failed", "blocked")
 ENDED = {"transient": "pending", "permanent": "failed", "later": "pending"}  # where the runner must have put the job

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from jobs.scrape.auto import CHROME_TAGS, DROPPED, DROPPED_BLOCK, about, drop, parsed, read, selected
-from jobs.scrape.lines import Lines
+from jobs.text.auto import CHROME_TAGS, DROPPED, DROPPED_BLOCK, about, drop, parsed, read, selected
+from jobs.text.lines import Lines
 
 if TYPE_CHECKING:
-    from jobs.scrape.text import Rules
+    from jobs.text import Rules
 
 try:
     from lxml.html import HtmlElement, HTMLParser

@@ -2,8 +2,9 @@
 
 No rule for what may be parsed is safe: a tag of a million attributes, names that are never used again, a selector that
 counts siblings each cost far more than their bytes, and what a parser has once allocated, its thread may keep for ever.
-A process gives all back, and its limits hold for what nobody has thought of. It costs a third of a second, for one page
-in a hundred. One at a time: the threads of a worker must not add up.
+A process gives all back, and its limits hold for what nobody has thought of. It costs a twentieth of a second, for one
+page in a hundred: so this package imports little, and nothing of what fetches pages. One at a time: the threads of a
+worker must not add up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import asdict, replace
 
 from lxml import etree
 
-from jobs.scrape.text import Extract, Rules, extract_here
+from jobs.text import Extract, Rules, extract_here
 
 MEMORY = 230 << 20  # bytes, beside some 40 MB for the interpreter and its libraries
 SECONDS = 20  # of computing

@@ -17,7 +17,7 @@ from bs4.builder._lxml import LXMLTreeBuilder
 from bs4.element import NavigableString, PreformattedString, Tag
 from lxml import etree
 
-from jobs.scrape.auto import (
+from jobs.text.auto import (
     CHROME,
     CHROME_TAGS,
     ENOUGH_WORDS,
@@ -28,10 +28,10 @@ from jobs.scrape.auto import (
     one_line,
     whole,
 )
-from jobs.scrape.lines import BLOCKS, PIECE, Lines
+from jobs.text.lines import BLOCKS, PIECE, Lines
 
 if TYPE_CHECKING:
-    from jobs.scrape.text import Rules
+    from jobs.text import Rules
 
 XML_DECLARATION = re.compile(
     rb"\s*<\?xml\b[^>]*>"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from jobs.scrape.css import found, matches
-from jobs.scrape.lines import BLOCKS, PIECE, Lines, nfc
+from jobs.text.css import found, matches
+from jobs.text.lines import BLOCKS, PIECE, Lines, nfc
 
 if TYPE_CHECKING:
-    from jobs.scrape.text import Rules
+    from jobs.text import Rules
 
 CHROME_TAGS = ("script", "style", "template", "noscript", "nav", "header", "footer", "aside", "form")
 CHROME = ("[hidden]", "[role=navigation]")

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from jobs.scrape.auto import by_lxml
-from jobs.scrape.css import compiled, counts_siblings
-from jobs.scrape.lines import Lines, plain_text
+from jobs.text.auto import by_lxml
+from jobs.text.css import compiled, counts_siblings
+from jobs.text.lines import Lines, plain_text
 
 # In bytes. A tree takes up to sixty times as many, and 60,000 attributes in one tag seven seconds.
 LARGE = 1 << 16  # from here on one page at a time
@@ -54,7 +54,7 @@ def extract(markup: str | bytes, rules: Rules, *, plain: bool = False) -> Extrac
     """
     utf8 = markup.encode("utf-8", "replace") if isinstance(markup, str) else markup
     if len(utf8) >= HUGE[rules.extractor] or (len(utf8) >= LARGE and counts_siblings(rules.select + rules.drop)):
-        from jobs.scrape.apart import extract_apart
+        from jobs.text.apart import extract_apart
 
         return extract_apart(utf8, rules, plain)
     with _large if len(utf8) >= LARGE else nullcontext():
@@ -74,7 +74,7 @@ def extract_here(utf8: bytes, rules: Rules, plain: bool) -> Extract:
 def check_selector(selector: str, extractor: str) -> None:
     """Raises ValueError for a selector that the extractor would not understand."""
     if extractor == "soup":
-        from jobs.scrape.soup import check_css
+        from jobs.text.soup import check_css
 
         check_css(selector)
     else:
@@ -82,13 +82,13 @@ def check_selector(selector: str, extractor: str) -> None:
 
 
 def _by_soup(utf8: bytes, rules: Rules) -> tuple[Lines, str, str]:
-    from jobs.scrape.soup import by_soup  # only sites that ask for it pay for its import
+    from jobs.text.soup import by_soup  # only sites that ask for it pay for its import
 
     return by_soup(utf8, rules)
 
 
 def _by_trafilatura(utf8: bytes, rules: Rules) -> tuple[Lines, str, str]:
-    from jobs.scrape.readable import by_trafilatura
+    from jobs.text.readable import by_trafilatura
 
     return by_trafilatura(utf8, rules)
 
