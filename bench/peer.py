@@ -12,17 +12,19 @@ from bench.ground import HERE
 from tests.acceptance.docs_site import cache
 
 SPIDER = HERE / "scrapy_spider.py"
+SHARED = ("lxml", "numpy", "msgspec")
 
 
 def scrapy() -> Path:
     """The Python that has it. Exits, with what pip said, if it cannot be had."""
     home = cache() / f"scrapy-python{sys.version_info.major}.{sys.version_info.minor}"
-    ready = home / ".ready"
+    ready = home / f".ready-with-{'-'.join(SHARED)}"
     if not ready.exists():
         print(f"making {home}, once")
         venv.create(home, with_pip=True, clear=True)
-        # The parser that our side has too: only the framework is to differ.
-        words = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "scrapy", f"lxml=={version('lxml')}"]
+        # What our side has too: only the framework is to differ.
+        shared = [f"{name}=={version(name)}" for name in SHARED]
+        words = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "scrapy", *shared]
         done = subprocess.run([home / "bin" / "python", *words], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"Scrapy, the peer, cannot be had (--part leaves it out):\n{done.stderr[-2000:]}")

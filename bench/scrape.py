@@ -1,6 +1,6 @@
 """jobs/scrape over a site of 3,000 real documentation pages: the first night beside Scrapy, the nights after, latency.
 
-python -m bench.scrape [--smoke] [--dir DIR] [--pages 3000] [--rounds 3] [--part NAME ...] [--workers 2] [--threads 4]
+python -m bench.scrape [--smoke] [--dir DIR] [--pages 3000] [--rounds 3] [--part NAME ...] [--workers 2] [--threads 1]
 
 first-night  pages a second of the whole command, start and end included, in turns with Scrapy's (bench/peer.py), which
              makes the same files; and the memory of all processes together, in runs of their own
@@ -86,7 +86,7 @@ class Contest:
     def compare(self) -> None:
         """Exits if the two have not made the same files."""
         theirs, ours = self.scene.project.parent / "scrapy", self.scene.project / "data" / "bench"
-        for kind in ("raw/*.html", "text/*.txt"):
+        for kind in ("raw/*.html", "text/*.txt", "corpus.jsonl"):
             names = {str(file.relative_to(root)) for root in (theirs, ours) for file in root.glob(kind)}
             _, different, missing = cmpfiles(theirs, ours, names, shallow=False)
             if different or missing:
@@ -236,7 +236,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=PARTS_OF_THIS, nargs="*", default=list(PARTS_OF_THIS))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if options.rounds > MOST_ROUNDS:
         parser.error(f"--rounds: at most {MOST_ROUNDS}: pages that are 30 days old are asked for in any case")

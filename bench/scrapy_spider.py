@@ -2,16 +2,19 @@
 
     python bench/scrapy_spider.py REPOSITORY ROBOTS_TXT[,ROBOTS_TXT ...] OUT [SETTING=VALUE ...]
 
-In an environment that has Scrapy and nothing of ours. Decoding and extraction are the very functions of jobs/text,
-so that only the framework differs (without the process that jobs/text has for huge pages). Each file is written
-whole and renamed, and none is synced.
+In an environment that has Scrapy, and what our modules import. Decoding, extraction and the corpora are the very
+functions of jobs/text and jobs/scrape, so that only the framework differs (without the process that jobs/text has for
+huge pages). Each file is written whole and renamed, and none is synced.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,14 +48,14 @@ SETTINGS: dict[str, Any] = {
 
 
 def package(name: str, folder: Path) -> None:
-    """Let modules of a package be imported without its __init__, which needs the runner and requests."""
+    """Let modules of a package be imported without its __init__, which needs requests and more."""
     module = ModuleType(name)
     module.__path__ = [str(folder)]
     sys.modules[name] = module
 
 
 class Pages(SitemapSpider):
-    """Every page that the sitemaps name: its bytes, and its text."""
+    """Every page that the sitemaps name: its bytes and its text, and what is known of each."""
 
     name = "pages"
 
@@ -60,16 +63,44 @@ class Pages(SitemapSpider):
         super().__init__(**options)
         self.sitemap_urls = robots.split(",")
         self.out = out
+        self.texts: list[Path] = []
 
     def parse(self, response: Response, **_: Any) -> None:
         name = file_name(response.url)
         write(f"{self.out}/raw/{name}.html", response.body)
         content_type = (response.headers.get("Content-Type") or b"").decode("latin-1")
-        charset = CHARSET.search(content_type)
-        decoded = decode(response.body, charset[1].lower() if charset else None)
+        found = CHARSET.search(content_type)
+        charset = found[1].lower() if found else None
+        fetched = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"url": response.url, "content_type": content_type, "charset": charset, "fetched": fetched}
+        write_json(f"{self.out}/raw/{name}.json", about)
+        decoded = decode(response.body, charset)
         page = extract_here(decoded.utf8, RULES, content_type.startswith("text/plain"))
-        if page.utf8:
-            write(f"{self.out}/text/{name}.txt", page.utf8)
+        if not page.utf8:
+            return
+        write(f"{self.out}/text/{name}.txt", page.utf8)
+        sidecar = {
+            "url": response.url,
+            "title": page.title,
+            "lang": page.lang,
+            "fetched": fetched,
+            "encoding": decoded.encoding,
+            "bad_bytes": decoded.bad,
+            "words": page.words,
+            "raw_sha256": hashlib.sha256(response.body).hexdigest(),
+            "text_sha256": hashlib.sha256(page.utf8).hexdigest(),
+        }
+        write_json(f"{self.out}/text/{name}.json", sidecar)
+        self.texts.append(Path(f"{self.out}/text/{name}.txt"))
+
+    def closed(self, reason: str) -> None:
+        site = Path(self.out, "corpus.jsonl")
+        SiteCorpus(texts=self.texts, output_filepath=site).run()
+        MergeCorpus(corpora=[site], output_filepath=Path(self.out, "merged.jsonl")).run()
+
+
+def write_json(path: str, value: dict[str, Any]) -> None:
+    write(path, json.dumps(value, ensure_ascii=False).encode())
 
 
 def write(path: str, data: bytes) -> None:
@@ -95,6 +126,7 @@ if __name__ == "__main__":
     root = Path(sys.argv[1])
     sys.path.insert(0, str(root))
     package("jobs.scrape", root / "jobs" / "scrape")
+    from jobs.scrape.corpus import MergeCorpus, SiteCorpus
     from jobs.scrape.urls import file_name
     from jobs.text import Rules, extract_here
     from jobs.text.decode import decode

@@ -26,8 +26,7 @@ from jobs.scrape.sites import Policy
 from jobs.scrape.urls import host_of, normalise
 from jobs.scrape.wire import (
     CHUNK,
-    CONNECT_SECONDS,
-    READ_SECONDS,
+    Connections,
     Gone,
     Permanent,
     Transient,
@@ -47,6 +46,7 @@ RETRY_AFTER_UNSAID = 60.0  # s, for a 429 that names no time
 HEADERS = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.5",
     "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
 }
 FRAMED = {"content-length", "transfer-encoding"}  # with one of them, a body that is cut is found out
 VALIDATOR = re.compile(r"[\x20-\x7e]{1,1000}")  # what can be sent back to the server as it came
@@ -98,13 +98,13 @@ def get(
     `limit` is in bytes: a longer body is refused, or with `cut` ends about there. `seconds` bounds the whole affair,
     reading the body included (None: TOTAL_SECONDS).
     """
-    session = begin(url, TOTAL_SECONDS if seconds is None else seconds, limit, policy.allow_private)
+    connections = begin(url, TOTAL_SECONDS if seconds is None else seconds, limit, policy.allow_private)
     hop = url
     for _ in range(REDIRECTS + 1):
         if host_of(hop) not in policy.hosts:
             raise Permanent(url, f"leads to {hop}, whose host is not in allow_hosts")
         conditions = known.headers(hop) if known else {}
-        with _sent(session, hop, HEADERS | {"User-Agent": policy.user_agent} | conditions) as response:
+        with _sent(connections, hop, HEADERS | {"User-Agent": policy.user_agent} | conditions) as response:
             target = _target(hop, response)
             if target is None:
                 _check_status(hop, response, conditional=bool(conditions))
@@ -117,9 +117,9 @@ def get(
     raise Permanent(url, f"more than {REDIRECTS} redirects, the last to {hop}")
 
 
-def _sent(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+def _sent(connections: Connections, url: str, headers: dict[str, str]) -> requests.Response:
     try:
-        return session.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
+        return connections.get(url, headers)
     except requests.exceptions.InvalidURL as error:
         raise Permanent(url, str(error)) from error
     except (requests.RequestException, HTTPError, OSError) as error:

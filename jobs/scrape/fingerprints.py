@@ -105,8 +105,6 @@ def signatures(shingles: Hashes, starts: Numbers) -> Bytes:
 
 def folded(block: str) -> str:
     """Case, compatible forms and soft hyphens folded; all that is left to do goes character by character."""
-    if block.isascii():
-        return block.lower()
     return normalize("NFKC", block).casefold().replace("\xad", "")
 
 
@@ -124,7 +122,7 @@ class Chunk:
     """Some blocks: their words and shingles, as hashes."""
 
     def __init__(self, blocks: Sequence[str], table: Codes, powers: Powers) -> None:
-        texts = [folded(block) for block in blocks]
+        texts = [block.lower() if block.isascii() else folded(block) for block in blocks]
         codes = coded(" ".join(texts), table)
         at = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
         firsts = word_starts(codes)

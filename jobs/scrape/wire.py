@@ -1,8 +1,8 @@
 """Connections that cannot be held open for ever nor lead where they may not, and bytes that cannot grow for ever.
 
-One session for each worker thread. A connection's address is checked where it is made, by the address that is
-connected to: a name that resolves to something else the second time gains nothing. Environment proxies are not used,
-as nobody could check behind them.
+Each worker thread has connections of its own. An address is checked where the connection is made, by what is connected
+to: a name that resolves to something else the second time gains nothing. Environment proxies are not used, as nobody
+could check behind them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from http.client import HTTPResponse
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -110,52 +109,51 @@ def _engine(first: int) -> Any:
     return zlib.decompressobj(-15)
 
 
-# --------------------------------------------------------------------------------------- time, sessions and sockets
+# ------------------------------------------------------------------------------------ time, connections and sockets
 
-_now = threading.local()  # of this thread: its sessions, and what its request may do (see `begin`)
+_now = threading.local()  # of this thread: its connections, and what its request may do (see `begin`)
 
 
-def begin(url: str, seconds: float, limit: int, allow_private: bool) -> requests.Session:
-    """This thread's session, for requests that must all be over in so many seconds and `limit` bytes of body.
+class Connections(HTTPAdapter):
+    """Those of one thread, kept open for the next request. They are all that is taken of a session of requests: it
+    would follow redirects and keep cookies, and takes half as long again."""
 
-    There are two, one for sites that may be private: a connection that was allowed to one must not serve another.
+    verify: bool | str = True  # or a file with the certificates to trust
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=16, pool_maxsize=1)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        context = create_urllib3_context()
+        context.sslsocket_class = _ClockedTLSSocket
+        super().init_poolmanager(connections, maxsize, block, ssl_context=context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """The head of an answer; its body is still to be read. Raises requests.RequestException, HTTPError, OSError."""
+        request = requests.Request("GET", url, headers).prepare()
+        return self.send(request, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS), verify=self.verify)
+
+
+def begin(url: str, seconds: float, limit: int, allow_private: bool) -> Connections:
+    """This thread's connections, for requests that must all be over in so many seconds and `limit` bytes of body.
+
+    There are two sets, one for sites that may be private: a connection that was allowed to one must not serve another.
     """
     _now.url = url
     _now.deadline = time.monotonic() + seconds
     _now.bytes = _now.most = limit + HEADS
     _now.allow_private = allow_private
-    sessions: dict[bool, requests.Session] = _now.__dict__.setdefault("sessions", {})
-    if allow_private not in sessions:
-        sessions[allow_private] = _new_session()
-    return sessions[allow_private]
+    open_to: dict[bool, Connections] = _now.__dict__.setdefault("open_to", {})
+    if allow_private not in open_to:
+        open_to[allow_private] = Connections()
+    return open_to[allow_private]
 
 
 def seconds_left() -> float:
     """Until the deadline of this thread's request; negative after it."""
     left: float = _now.deadline - time.monotonic()
     return left
-
-
-def _new_session() -> requests.Session:
-    session = _Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(pool_connections=8, pool_maxsize=1))
-    return session
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: redirects are followed by hand. Else requests would read the redirect's body, however long it is."""
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        context = create_urllib3_context()
-        context.sslsocket_class = _ClockedTLSSocket
-        super().init_poolmanager(connections, maxsize, block, ssl_context=context, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
 
 class _ClockedSocket(socket.socket):

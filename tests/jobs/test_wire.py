@@ -77,19 +77,19 @@ def test_is_public(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
-def test_a_session_for_each_thread_and_kind() -> None:
-    sessions = [begin("u", 1, 1, True), begin("u", 1, 1, False)]
-    threads = [threading.Thread(target=lambda: sessions.append(begin("u", 1, 1, True))) for _ in range(2)]
+def test_connections_for_each_thread_and_kind() -> None:
+    found = [begin("u", 1, 1, True), begin("u", 1, 1, False)]
+    threads = [threading.Thread(target=lambda: found.append(begin("u", 1, 1, True))) for _ in range(2)]
     for thread in threads:
         thread.start()
         thread.join()
-    assert len({id(session) for session in sessions}) == 4
-    assert begin("u", 1, 1, True) is sessions[0]
+    assert len({id(connections) for connections in found}) == 4
+    assert begin("u", 1, 1, True) is found[0]
 
 
 def test_tls_has_the_same_deadline_and_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(user_agent="test", hosts=("127.0.0.1",), allow_private=True)
-    monkeypatch.setattr(wire, "_now", threading.local())  # sessions of its own
+    monkeypatch.setattr(wire, "_now", threading.local())  # connections of its own
     certificate = self_signed(tmp_path)
     server = FaultServer(tls=context_of(certificate))
     server.routes |= {

@@ -8,7 +8,7 @@ from tests.jobs.faults.row import ACCENTS, GZIP, HTML, MB, PAGE, page, raw_defla
 from tests.jobs.server import CHUNKED, OK, answer, chunks, drip, reset, silent, then_close
 
 LENGTH = f"Content-Length: {len(PAGE)}\r\n".encode()
-SILENCE = {"wire.READ_SECONDS": 1.0, "fetch.READ_SECONDS": 1.0}
+SILENCE = {"wire.READ_SECONDS": 1.0}
 
 BODIES = [
     page("gzip", answer(gzip.compress(PAGE), "200 OK", GZIP), "new"),

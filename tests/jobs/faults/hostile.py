@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.jobs.faults.row import GZIP, HTML, LATE, MB, PAGE, QUICK, Fault, large, page, raw_deflate, sitemaps, text
 from tests.jobs.server import CHUNKED, OK, answer, chunks, drip, endless
 
-CONNECT = {"wire.CONNECT_SECONDS": 0.4, "fetch.CONNECT_SECONDS": 0.4}
+CONNECT = {"wire.CONNECT_SECONDS": 0.4}
 
 BOMB = 100 * MB
 HOSTILE = [

@@ -217,7 +217,7 @@ def _ended(task: Task) -> tuple[str, str, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _world(fault: Fault) -> Iterator[int]:
-    """Sessions of its own, the constants and the names of a fault; and a port where nobody listens."""
+    """Connections of its own, the constants and the names of a fault; and a port where nobody listens."""
     with contextlib.ExitStack() as stack, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         stack.enter_context(mock.patch.object(wire, "_now", threading.local()))
