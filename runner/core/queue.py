@@ -1,10 +1,11 @@
 """Ready jobs by priority and limits: who may start now, and when next.
 
-Jobs with the same limits share a lane; within a lane the higher priority goes first, then who came first. A lane that
-meets a closed gate (one of its limit keys) is parked there, and costs nothing until the gate opens: when a place is
-free, or when the rate allows the next start. A rate is about when jobs begin, and between the claim of a job and its
-beginning lies a worker: so a gate with a rate stays closed until the one that was claimed is known to have begun, and
-counts from there. Where limits of one key differ, the strictest holds as long as a job that has it is ready or running.
+Jobs with the same limits share a lane; within a lane the higher priority goes first, then who came first. Lanes whose
+first jobs are of equal priority take turns: no host waits until another one is through. A lane that meets a closed gate
+(one of its limit keys) is parked there, and costs nothing until the gate opens: when a place is free, or when the rate
+allows the next start. A rate is about when jobs begin, and between the claim of a job and its beginning lies a worker:
+so a gate with a rate stays closed until the one that was claimed is known to have begun, and counts from there. Where
+limits of one key differ, the strictest holds as long as a job that has it is ready or running.
 
 Nothing here knows what a job is, and the time is passed in.
 """
@@ -77,7 +78,7 @@ class _Gate:
 class _Lane:
     """The ready jobs that share one set of limits. It stands in one place at a time."""
 
-    __slots__ = ("at", "gates", "heap", "jobs", "limits", "place")
+    __slots__ = ("at", "gates", "heap", "jobs", "limits", "place", "turn")
 
     def __init__(self, gates: tuple[_Gate, ...], limits: tuple[Limit, ...]) -> None:
         self.gates = gates
@@ -86,6 +87,7 @@ class _Lane:
         self.place = _Place.EMPTY
         self.at: _Gate | None = None  # where it is parked
         self.jobs = 0  # that are ready or running
+        self.turn = 0  # among lanes of equal priority, the lowest goes first
 
 
 class ReadyQueue:
@@ -119,6 +121,7 @@ class ReadyQueue:
             self._limited[id] = lane
             self._count(lane, +1)
         if lane.place is _Place.EMPTY:
+            lane.turn = serial
             self._enter(lane)
         elif lane.heap[0] is entry:  # there is an entry for its former head, which will be found out of date
             self._stand(lane)
@@ -130,10 +133,10 @@ class ReadyQueue:
             if gate is not None:
                 self._wake(gate, now)
         while self._open:
-            priority, serial, lane = heapq.heappop(self._open)
-            if lane.place is not _Place.OPEN or lane.heap[0][0] != priority or lane.heap[0][1] != serial:
+            priority, turn, lane = heapq.heappop(self._open)
+            if lane.place is not _Place.OPEN or lane.heap[0][0] != priority or lane.turn != turn:
                 continue  # a left-over entry: the lane has gone elsewhere, or has a better head with its own entry
-            id = lane.heap[0][2]
+            _, serial, id = lane.heap[0]
             if self._current.get(id) != serial:  # withdrawn
                 heapq.heappop(lane.heap)
                 self._enter(lane)
@@ -146,6 +149,7 @@ class ReadyQueue:
             del self._current[id]
             if lane.gates:
                 self._take(lane, id, now)
+            lane.turn = next(self._serial)
             self._enter(lane)
             if not lane.heap:
                 self._pass_on(lane, now)
@@ -230,7 +234,7 @@ class ReadyQueue:
     def _stand(self, lane: _Lane) -> None:
         """Write the lane down where it stands, by its first job."""
         if lane.heap:
-            entry = (lane.heap[0][0], lane.heap[0][1], lane)
+            entry = (lane.heap[0][0], lane.turn, lane)
             heapq.heappush(self._open if lane.at is None else lane.at.parked, entry)
 
     def _admits(self, lane: _Lane, now: float) -> bool:
@@ -254,8 +258,8 @@ class ReadyQueue:
             if gate.opens > now:
                 self._set_alarm(gate)
                 break
-            priority, serial, lane = heapq.heappop(gate.parked)
-            if lane.at is gate and lane.heap[0][0] == priority and lane.heap[0][1] == serial:
+            priority, turn, lane = heapq.heappop(gate.parked)
+            if lane.at is gate and lane.heap[0][0] == priority and lane.turn == turn:
                 self._enter(lane)
                 break
 

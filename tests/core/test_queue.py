@@ -55,6 +55,39 @@ def test_priority_counts_between_jobs_with_other_limits_too() -> None:
     assert drain(queue) == ["a"]
 
 
+def test_those_with_other_limits_take_turns() -> None:
+    """Else, of hosts that all have places, the one that was found last would be asked last."""
+    queue = ReadyQueue()
+    for host in "abc":
+        for n in range(3):
+            queue.push(f"{host}{n}", 0, {host: Limit(2)})
+    queue.push("urgent", 1, {"c": Limit(2)})
+    assert drain(queue) == ["urgent", "a0", "b0", "c0", "a1", "b1"]
+    queue.push("d0", 0, NONE)
+    for id in ("a0", "c0"):
+        queue.release(id)
+    assert drain(queue) == ["c1", "a2", "d0"]
+
+
+def test_no_host_falls_behind_where_there_are_fewer_workers_than_places() -> None:
+    queue = ReadyQueue()
+    hosts = [f"host{n}" for n in range(4)]
+    for host in hosts:
+        for n in range(100):
+            queue.push(f"{host}/{n}", 0, {host: Limit(8)})
+    running = [queue.pop(0.0) for _ in range(29)]
+    begun = dict.fromkeys(hosts, 0)
+    for _ in range(400 - 29):
+        if first := running.pop(0):
+            queue.release(first)
+        running.append(popped := queue.pop(0.0))
+        if popped:
+            begun[popped.partition("/")[0]] += 1
+        if sum(begun.values()) % 20 == 0:
+            assert max(begun.values()) - min(begun.values()) <= 3
+    assert sum(begun.values()) == 400 - 29
+
+
 def test_no_more_than_the_limit_at_once_and_the_others_pass_by() -> None:
     queue = ReadyQueue()
     host = {"host": Limit(2)}
