@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 Standing = Literal["listed", "unlisted", "held"]
-"""listed: a sitemap names it. unlisted: none does any more. held: robots.txt forbids it, in a night that is doubted."""
+"""listed: a sitemap names it. unlisted: none does any more. held: robots.txt forbids it, or cannot be read, in a night
+that is doubted."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,27 @@ def merged(
     return Listing(found, frozenset(sitemaps) if believed else before.sitemaps.union(sitemaps))
 
 
-def why_doubted(pages: int, unread: Collection[str], told: str, before: Listing, max_shrink: float) -> str | None:
+def why_doubted(
+    pages: int, unread: Collection[str], silent: Collection[str], told: str, before: Listing, max_shrink: float
+) -> str | None:
     """Why tonight's list is not believed where it leaves pages out; None if it is.
 
-    `unread`: sitemaps that could not be read. `told`: what was wrong with them, or with anything else.
+    `unread`: sitemaps that could not be read. `silent`: pages whose robots.txt could not be. `told`: what was wrong
+    with them, or with anything else.
     """
     if max_shrink >= 1:
         return None
     if lost := before.sitemaps.intersection(unread):
-        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        problem = f"a sitemap that was there before cannot be read: {min(lost)}{more}"
+        problem = f"a sitemap that was there before cannot be read: {_few(lost)}"
+    elif silent:
+        problem = f"there is no robots.txt to be had for {_few(silent)}"
     elif pages < (1 - max_shrink) * before.listed:
         problem = f"its sitemaps list {pages} pages, and listed {before.listed} before"
     else:
         return None
     because = f" ({told})" if told else ""
     return f"{problem}{because}. If that is as it should be, set max_shrink = 1.0 for one night"
+
+
+def _few(urls: Collection[str]) -> str:
+    return min(urls) + (f" and {len(urls) - 1} more" if len(urls) > 1 else "")

@@ -1,12 +1,14 @@
 """What a host lets robots do: robots.txt, read once for each host and run.
 
-No rules (any 4xx) allow everything. No answer, or a server in trouble, allows nothing: the exception that `get` raises
-then holds the whole site back until it can be asked.
+No rules (any 4xx) allow everything. No answer, or a server in trouble, allows nothing. Where a site starts, the
+exception that `get` raises then holds the whole site back until it can be asked; elsewhere (another port, say, which
+one address names) it holds back what lies there.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from urllib.parse import urljoin
 
 from protego import Protego
@@ -14,7 +16,8 @@ from protego import Protego
 from jobs.scrape.fetch import get
 from jobs.scrape.sites import ROBOT, Policy
 from jobs.scrape.urls import limit_key
-from jobs.scrape.wire import Permanent
+from jobs.scrape.wire import FetchError, Permanent
+from runner import RetryLater
 
 ROBOTS_BYTES = 500_000  # what is behind them is not read (RFC 9309 asks for so many)
 LEAST_DELAY = 0.001  # s; 1 / less need not be a number
@@ -22,16 +25,24 @@ ROBOT_LINE = re.compile(r"\s*user\s*-?\s*agent(?:\s*:|\s)([^#]*)", re.IGNORECASE
 
 
 class Robots:
-    """The robots.txt of each host that is asked about."""
+    """The robots.txt of each host (and port) that is asked about."""
 
-    def __init__(self, policy: Policy, max_delay: float) -> None:
+    def __init__(self, policy: Policy, max_delay: float, start: Collection[str]) -> None:
+        """`start`: where the site starts. Without the robots.txt of these, nothing goes."""
         self._policy = policy
         self._max_delay = max_delay
+        self._needed = {address_of(url) for url in start}
         self._known: dict[str, Protego] = {}
+        self.silent: dict[str, str] = {}  # of those that could not be read, the address, and why
 
     def allow(self, url: str) -> bool:
         """Whether a page may be fetched."""
-        return self._of(url).can_fetch(url, ROBOT)
+        return self._of(url).can_fetch(url, ROBOT) and not self.is_silent(url)
+
+    def is_silent(self, url: str) -> bool:
+        """Whether what holds for a page cannot be known tonight."""
+        self._of(url)
+        return address_of(url) in self.silent
 
     def sitemaps(self, url: str) -> list[str]:
         """What the host of `url` names as its sitemaps, as it spells them."""
@@ -47,9 +58,15 @@ class Robots:
         return {limit_key(address): delay for address in self._known if (delay := self.delay(address))}
 
     def _of(self, url: str) -> Protego:
-        address = urljoin(url, "/robots.txt")
+        address = address_of(url)
         if address not in self._known:
-            self._known[address] = Protego.parse(self._text(address))
+            try:
+                text = self._text(address)
+            except (FetchError, RetryLater) as error:
+                if address in self._needed:
+                    raise
+                text, self.silent[address] = "", str(error)
+            self._known[address] = Protego.parse(text)
         return self._known[address]
 
     def _text(self, address: str) -> str:
@@ -63,6 +80,11 @@ class Robots:
         # The last line may be cut: half a path would forbid, or allow, too much.
         whole = data if len(data) <= ROBOTS_BYTES else data[:ROBOTS_BYTES].rpartition(b"\n")[0]
         return for_us(whole.decode("utf-8-sig", "replace"))
+
+
+def address_of(url: str) -> str:
+    """Of the robots.txt that holds for a page."""
+    return urljoin(url, "/robots.txt")
 
 
 def for_us(text: str) -> str:

@@ -2,7 +2,7 @@
 
 An address that cannot be used is skipped and counted; a sitemap that cannot be read is told of, and the others are
 read. Trouble that may pass (Transient, RetryLater) ends the reading: half of a site's addresses must not look like
-all of them.
+all of them. Only a sitemap that nobody has named may be in trouble for good, if there are others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jobs.scrape.fetch import get
 from jobs.scrape.robots import Robots
 from jobs.scrape.sites import Policy
 from jobs.scrape.urls import host_of, normalise
-from jobs.scrape.wire import Damaged, Permanent, bounded, inflate
+from jobs.scrape.wire import Damaged, Permanent, Transient, bounded, inflate
 
 SITEMAP_BYTES = 50_000_000  # of one file, on the wire and inflated; the protocol's own limits
 SITEMAP_URLS = 50_000
@@ -60,6 +60,7 @@ def collect(start: Iterable[str], policy: Policy, robots: Robots) -> Found:
     """All pages that the sitemaps of `start` name: addresses of sites (they end in /) or of sitemaps."""
     found, met, named = Found(), set[str](), set[str]()
     not_there: list[str] = []
+    trouble: Transient | None = None
     waiting = deque[_Map]()
     until = time.monotonic() + SITE_SECONDS
     over = f"more than {SITE_SITEMAPS} sitemaps: the rest was not read"
@@ -87,14 +88,23 @@ def collect(start: Iterable[str], policy: Policy, robots: Robots) -> Found:
                     found.skipped["too deep"] += 1
                 elif not add(_Map(child, one.depth + 1)):
                     break
+        except Transient as error:
+            if not one.guess or error.status is None:
+                raise
+            trouble = error
+            found.unread.append(one.url)
+            found.problems.append(str(error))
         except (Permanent, NoSitemap) as error:
             found.unread.append(one.url)
             guessed = one.guess and (isinstance(error, IsPage) or getattr(error, "status", None) is not None)
             (not_there if guessed else found.problems).append(str(error))
         else:
             found.sitemaps.append(one.url)
+    if trouble and not found.pages:
+        raise trouble
     if not found.sitemaps:
         found.problems += not_there
+    found.problems += robots.silent.values()
     for url in met:
         _pause(url, policy, robots)  # before the first page
         break
@@ -156,7 +166,7 @@ def _add_page(url: str, lastmod: str, robots: Robots, found: Found) -> None:
         found.skipped["duplicate"] += 1
         found.pages[url] = found.pages[url] or lastmod
     elif not robots.allow(url):
-        found.skipped["disallowed by robots.txt"] += 1
+        found.skipped["without a robots.txt" if robots.is_silent(url) else "disallowed by robots.txt"] += 1
     elif len(found.pages) >= SITE_URLS or found.letters + len(url) > SITE_LETTERS:
         found.skipped["over the limit of a site"] += 1
     else:

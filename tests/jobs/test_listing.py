@@ -74,16 +74,19 @@ def test_what_becomes_of_pages(
 
 def test_when_a_night_is_doubted() -> None:
     ten = Listing({url: Entry(url, None) for url in URLS[:10]}, frozenset({"/a", "/b"}))
-    assert why_doubted(8, [], "", ten, 0.2) is None
-    assert why_doubted(7, [], "3 empty", ten, 0.2) == (
+    assert why_doubted(8, [], [], "", ten, 0.2) is None
+    assert why_doubted(7, [], [], "3 empty", ten, 0.2) == (
         "its sitemaps list 7 pages, and listed 10 before (3 empty). "
         "If that is as it should be, set max_shrink = 1.0 for one night"
     )
-    assert why_doubted(7, [], "", ten, 0.3) is None
-    assert why_doubted(0, [], "", ten, 1.0) is None
-    assert why_doubted(0, [], "", Listing(), 0.2) is None
-    assert why_doubted(10, ["/c"], "", ten, 0.2) is None
-    told = why_doubted(10, ["/b", "/c", "/a"], "status 404", ten, 0.2)
+    assert why_doubted(7, [], [], "", ten, 0.3) is None
+    assert why_doubted(0, [], [], "", ten, 1.0) is None
+    assert why_doubted(0, [], [], "", Listing(), 0.2) is None
+    assert why_doubted(10, ["/c"], [], "", ten, 0.2) is None
+    told = why_doubted(10, ["/b", "/c", "/a"], [], "status 404", ten, 0.2)
     assert told is not None
     assert told.startswith("a sitemap that was there before cannot be read: /a and 1 more (status 404)")
-    assert why_doubted(10, ["/b"], "", ten, 1.0) is None
+    assert why_doubted(10, ["/b"], [], "", ten, 1.0) is None
+    told = why_doubted(10, [], ["http://a/2", "http://a/1"], "refused", ten, 0.2)
+    assert told is not None
+    assert told.startswith("there is no robots.txt to be had for http://a/1 and 1 more (refused)")

@@ -261,11 +261,40 @@ def test_a_sitemap_that_is_not_there_any_more(nights: Nights) -> None:
 
 
 def test_no_answer_where_the_sitemap_was(second: Nights) -> None:
-    second.server.routes["/sitemap_index.xml"] = answer(b"", "500 Broken")
+    second.server.routes["/robots.txt"] = answer(b"Sitemap: /more.xml\n")
+    second.server.routes["/more.xml"] = answer(b"", "500 Broken")
     assert second.night().exit_code == 1
     assert second.asked == []
     assert second.report() == {"unchanged": 10}
     assert "its pages were not asked for: Transient" in second.says()
+
+
+def test_no_answer_where_nobody_says_that_there_is_a_sitemap(second: Nights) -> None:
+    second.server.routes["/sitemap_index.xml"] = answer(b"", "500 Broken")
+    second.pages["/1"] = "2026-11-01"
+    assert second.night().exit_code == 0
+    assert second.asked == ["/1"]
+    assert second.report() == {"unchanged": 10}
+
+
+def test_another_port_where_nobody_listens_any_more(nights: Nights, tmp_path: Path) -> None:
+    other = FaultServer()
+    other.routes["/x"] = answer(page("x"))
+    nights.server.routes["/robots.txt"] = answer(b"Sitemap: /more.xml\n")
+    nights.server.routes["/more.xml"] = answer(f"<urlset><url><loc>{other.url('/x')}</loc></url></urlset>".encode())
+    assert nights.night().exit_code == 0
+    assert other.asked == ["/robots.txt", "/x"]
+    other.close()
+    nights.pages["/1"] = "2026-11-01"
+    for _ in range(2):
+        assert nights.night().exit_code == 1
+        assert f"there is no robots.txt to be had for {other.url('/x')}" in nights.says()
+        assert nights.report() == {"unchanged": 11}, "what cannot be asked for tonight is kept"
+    assert nights.asked == [], "of the others, what has changed was asked for in the first of these nights"
+    nights.server.routes["/more.xml"] = answer(b"<urlset/>")
+    nights.more += "\nmax_shrink = 1.0"
+    assert nights.night().exit_code == 0
+    assert nights.report() == {"unchanged": 10}
 
 
 def test_robots_forbid_everything_for_a_night(second: Nights) -> None:

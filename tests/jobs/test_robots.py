@@ -12,7 +12,7 @@ from tests.jobs.server import FaultServer, Reply, answer
 
 def robots(server: FaultServer, policy: Policy, reply: Reply | str, max_delay: float = 10.0) -> Robots:
     server.routes["/robots.txt"] = answer(reply.encode()) if isinstance(reply, str) else reply
-    return Robots(policy, max_delay)
+    return Robots(policy, max_delay, [server.url()])
 
 
 def test_rules_for_us(server: FaultServer, policy: Policy) -> None:

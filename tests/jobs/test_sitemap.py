@@ -33,7 +33,7 @@ def index(*locs: str) -> bytes:
 
 def found(server: FaultServer, policy: Policy, *start: str) -> Found:
     starts = [server.url(path) for path in start or ("/",)]
-    return collect(starts, policy, Robots(policy, 10.0))
+    return collect(starts, policy, Robots(policy, 10.0, starts))
 
 
 def paths(server: FaultServer, pages: Iterable[str]) -> list[str]:

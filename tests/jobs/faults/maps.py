@@ -47,6 +47,12 @@ MAPS = [
     sitemaps(
         "a guess in trouble",
         {"/sitemap.xml": GOOD, "/sitemap_index.xml": status("500 No")},
+        "done",
+        "HERE/sitemap_index.xml: status 500",
+    ),
+    sitemaps(
+        "a guess in trouble, and no other map",
+        {"/sitemap_index.xml": status("500 No")},
         "transient",
         "HERE/sitemap_index.xml: status 500",
     ),
@@ -314,8 +320,9 @@ MAPS = [
     sitemaps(
         "loc: a port where nobody listens",
         urlset("http://127.0.0.1:2/", f"{HERE}/1"),
-        "transient",
+        "done",
         "http://127.0.0.1:2/robots.txt: .*refused",
+        skipped={"without a robots.txt": 1},
     ),
     sitemaps(
         "lastmod: none of use",
