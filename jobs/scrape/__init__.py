@@ -42,6 +42,7 @@ SITES = "jobs/sites.toml"
 URLS = "urls.tsv"
 PAGE_TYPES = ("text/html", "text/plain", "text/xml", "application/xhtml", "application/xml")
 UNSAID_TYPES = ("", "application/octet-stream")  # of servers that were told nothing about an extension
+COMPARED = {"raw_sha256", "text_sha256", "extractor", "lastmod", "fetched", "unannounced"}  # of sidecars
 NO_PAGE = (
     b"\x89PNG",
     b"GIF8",
@@ -302,11 +303,21 @@ class ParsePage(Task):
             "text_sha256": hashlib.sha256(page.utf8).hexdigest(),
             "extractor": f"{self.rules.extractor}/{self.version}",
         }
-        before = _sidecar_before()
+        before = self._sidecar_before()
         sidecar["unannounced"] = before is not None and _is_unannounced(before, sidecar)
         self.output_filepath.write_bytes(page.utf8)
         self.sidecar_filepath.write_text(json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return None
+
+    def _sidecar_before(self) -> dict[str, Any] | None:
+        """What is beside the text that is about to be replaced. `previous()` would not know it in a run that was killed
+        just when the new one had come into its place: it is compared with itself then, and stays as it is."""
+        path = self.sidecar_filepath.with_name(f"{file_name(self.url)}.json")  # where it lies, and not where we write
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and found.keys() >= COMPARED else None
 
 
 def may_be_page(content_type: str) -> bool:
@@ -319,15 +330,6 @@ def is_page(content_type: str, first: bytes) -> bool:
     if first.startswith(NO_PAGE) or not may_be_page(content_type):
         return False
     return b"<" in first if content_type in UNSAID_TYPES else True
-
-
-def _sidecar_before() -> dict[str, Any] | None:
-    """What is beside the text that ParsePage is about to replace."""
-    last = previous()
-    if last is None:
-        return None
-    found: dict[str, Any] = json.loads(Path(list(last.outputs)[1]).read_bytes())
-    return found
 
 
 def _is_unannounced(before: dict[str, Any], now: dict[str, Any]) -> bool:

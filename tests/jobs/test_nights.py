@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pandas
@@ -10,7 +11,7 @@ import pytest
 
 import runner
 from jobs.scrape import nightly
-from tests.jobs.nights import Nights, own, page
+from tests.jobs.nights import Nights, own, page, rewrite
 from tests.jobs.server import FaultServer, answer
 
 GONE = answer(b"", "404 Not Found")
@@ -127,9 +128,37 @@ def test_an_audit_finds_a_site_out(second: Nights) -> None:
     sidecar = second.text("/1").with_suffix(".json")
     told = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps(told | {"fetched": "2026-10-01T00:00:00+00:00"}, ensure_ascii=False, indent=1) + "\n")
+    on_record(second, sidecar)
     second.night()
     second.night()
     assert second.asked == [], "after thirty days they are"
+
+
+def job_of(nights: Nights, output: Path) -> Path:
+    name = str(output.relative_to(nights.folder))
+    return next(file for file in nights.folder.glob("state/done/ParsePage-*") if name in file.read_text())
+
+
+def on_record(nights: Nights, output: Path) -> None:
+    """As if a task had written what is in the file now."""
+    data, name = output.read_bytes(), str(output.relative_to(nights.folder))
+    digest = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    rewrite(job_of(nights, output), lambda job: job["result"]["outputs"].update({name: digest}))
+
+
+def test_who_was_found_out_is_not_forgotten_by_a_kill(second: Nights) -> None:
+    """Killed when the new text was in place and its record was not: it is parsed again, beside its own sidecar."""
+    sidecar = second.text("/1").with_suffix(".json")
+    job = job_of(second, sidecar)
+    record = job.read_bytes()
+    second.more = "audit = 1.0"
+    second.server.routes["/1"] = answer(page("without a word "))
+    second.night()
+    told = sidecar.read_bytes()
+    assert json.loads(told)["unannounced"] is True
+    job.write_bytes(record)
+    assert second.again().ran["ParsePage"] == 1
+    assert sidecar.read_bytes() == told
 
 
 # ------------------------------------------------------------------------------------------------- what is not there
