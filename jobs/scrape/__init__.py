@@ -113,20 +113,26 @@ class CollectUrls(Task):
         before = Listing.read(self.output_filepath.with_name(URLS))  # what lies there, and not where this run writes
         robots = Robots(self.policy, self.max_crawl_delay, self.start)
         found = collect(self.start, self.policy, robots)
+        hosts = self.policy.hosts
+
+        def silent(url: str) -> bool:
+            return host_of(url) in hosts and robots.is_silent(url)
+
+        lost = {*found.silent, *(entry.url for entry in before if silent(entry.url))}
+        if len(lost) > self.max_shrink * (len(lost) + len(found.pages)):
+            raise next(iter(robots.silent.values()))  # that is no small part of the site: all of it has to wait
         told = "; ".join([*found.problems[:3], *(f"{n} {why}" for why, n in found.skipped.items())])
         if not found.pages and not before.listed:
             raise ValueError(f"{self.site}: no page in any sitemap of {', '.join(self.start)} ({told or 'none found'})")
-        hosts = self.policy.hosts
-        silent = [
-            e.url for e in before if host_of(e.url) in hosts and e.standing != "unlisted" and robots.is_silent(e.url)
-        ]
-        doubt = why_doubted(len(found.pages), found.unread, silent, told, before, self.max_shrink)
+        unknown = lost.intersection(before.entries)
+        doubt = why_doubted(len(found.pages), found.unread, unknown, told, before, self.max_shrink)
         listing = merged(
             {url: lastmod if usable(lastmod, now) else "" for url, lastmod in found.pages.items()},
             found.sitemaps,
             before,
             believed=doubt is None,
             allowed=lambda url: host_of(url) in hosts and robots.allow(url),
+            silent=silent,
             there=lambda url: self._raw(url, ".html").exists(),
         )
         listing.write(self.output_filepath)

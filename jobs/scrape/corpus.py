@@ -60,11 +60,14 @@ class SiteCorpus(Task):
             for _, text in pages:
                 fingerprints.add(_blocks(text))
             verdicts = fingerprints.verdicts(boilerplate=True)
-        kept = map(Verdict.KEPT.__eq__, verdicts)
+        kept, seen = map(Verdict.KEPT.__eq__, verdicts), 0
         with self.output_filepath.open("wb") as file:
             for url, text in pages:
                 blocks = _blocks(text)
                 file.write(_lines([Row(url, block) for block in compress(blocks, islice(kept, len(blocks)))]))
+                seen += len(blocks)
+        if seen != len(verdicts):
+            raise ValueError("a text has changed while it was read: run again")
         return {"pages": len(pages)} | counted(verdicts)
 
 

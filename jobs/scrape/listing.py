@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 Standing = Literal["listed", "unlisted", "held"]
-"""listed: a sitemap names it. unlisted: none does any more. held: robots.txt forbids it, or cannot be read, in a night
-that is doubted."""
+"""listed: a sitemap names it. unlisted: none does any more. held: robots.txt forbids it in a night that is doubted, or
+is not to be had."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ def merged(
     *,
     believed: bool,
     allowed: Callable[[str], bool],
+    silent: Callable[[str], bool],
     there: Callable[[str], bool],
 ) -> Listing:
     """Tonight's pages (address -> lastmod or "") and sitemaps, and what becomes of those that were known before.
 
     `believed`: a page that the list leaves out is not listed any more. `allowed`: robots.txt lets us ask for a page.
+    `silent`: nobody can tell whether it does; so nobody can tell either what the list should have said of the page.
     `there`: its file is there; of an unlisted page whose file is not, nothing is left to look after.
     """
     found = {url: Entry(url, lastmod or None) for url, lastmod in pages.items()}
@@ -88,7 +90,10 @@ def merged(
         if old.url in found:
             continue
         may_ask, was_listed = allowed(old.url), old.standing != "unlisted"
-        if was_listed and not believed:
+        if silent(old.url):
+            if was_listed or there(old.url):
+                found[old.url] = Entry(old.url, old.lastmod, "held")
+        elif was_listed and not believed:
             found[old.url] = Entry(old.url, old.lastmod, "listed" if may_ask else "held")
         elif may_ask and there(old.url):
             found[old.url] = Entry(old.url, old.lastmod, "unlisted")

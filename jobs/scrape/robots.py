@@ -1,8 +1,8 @@
 """What a host lets robots do: robots.txt, read once for each host and run.
 
-No rules (any 4xx) allow everything. No answer, or a server in trouble, allows nothing. Where a site starts, the
-exception that `get` raises then holds the whole site back until it can be asked; elsewhere (another port, say, which
-one address names) it holds back what lies there.
+No rules (any 4xx) allow everything. No answer, or a server in trouble, allows nothing: the exception that `get` raises
+then holds the whole site back until it can be asked. But where nobody answers (another port, say, which one address
+names), and the site does not start there, it may go on without what lies there: that is told, and left to the caller.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from protego import Protego
 from jobs.scrape.fetch import get
 from jobs.scrape.sites import ROBOT, Policy
 from jobs.scrape.urls import limit_key
-from jobs.scrape.wire import FetchError, Permanent
-from runner import RetryLater
+from jobs.scrape.wire import Permanent, Transient
 
 ROBOTS_BYTES = 500_000  # what is behind them is not read (RFC 9309 asks for so many)
+MOST_SILENT = 5  # hosts and ports where nobody answers: each costs a time-out
 LEAST_DELAY = 0.001  # s; 1 / less need not be a number
 ROBOT_LINE = re.compile(r"\s*user\s*-?\s*agent(?:\s*:|\s)([^#]*)", re.IGNORECASE)  # as freely as the parser does
 
@@ -33,7 +33,7 @@ class Robots:
         self._max_delay = max_delay
         self._needed = {address_of(url) for url in start}
         self._known: dict[str, Protego] = {}
-        self.silent: dict[str, str] = {}  # of those that could not be read, the address, and why
+        self.silent: dict[str, Transient] = {}  # of those where nobody answers, the address, and what happened
 
     def allow(self, url: str) -> bool:
         """Whether a page may be fetched."""
@@ -62,10 +62,10 @@ class Robots:
         if address not in self._known:
             try:
                 text = self._text(address)
-            except (FetchError, RetryLater) as error:
-                if address in self._needed:
+            except Transient as error:
+                if address in self._needed or error.status is not None or len(self.silent) == MOST_SILENT:
                     raise
-                text, self.silent[address] = "", str(error)
+                text, self.silent[address] = "", error
             self._known[address] = Protego.parse(text)
         return self._known[address]
 

@@ -46,7 +46,8 @@ class Found:
     unread: list[str] = field(default_factory=list)  # that were not
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    letters: int = 0  # of the pages' addresses
+    silent: list[str] = field(default_factory=list)  # where nobody answers, also not who would tell what is allowed
+    letters: int = 0  # of all these addresses
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def collect(start: Iterable[str], policy: Policy, robots: Robots) -> Found:
         try:
             _check_time(one.url, until)
             _pause(one.url, policy, robots)
+            if robots.is_silent(one.url):
+                raise NoSitemap(f"{one.url}: not read, for lack of its robots.txt")
             met.add(one.url)
             for child in _read(one, policy, robots, found, met, until):
                 if one.depth >= DEPTH:
@@ -104,7 +107,7 @@ def collect(start: Iterable[str], policy: Policy, robots: Robots) -> Found:
         raise trouble
     if not found.sitemaps:
         found.problems += not_there
-    found.problems += robots.silent.values()
+    found.problems += map(str, robots.silent.values())
     for url in met:
         _pause(url, policy, robots)  # before the first page
         break
@@ -165,10 +168,14 @@ def _add_page(url: str, lastmod: str, robots: Robots, found: Found) -> None:
     if url in found.pages:
         found.skipped["duplicate"] += 1
         found.pages[url] = found.pages[url] or lastmod
-    elif not robots.allow(url):
-        found.skipped["without a robots.txt" if robots.is_silent(url) else "disallowed by robots.txt"] += 1
-    elif len(found.pages) >= SITE_URLS or found.letters + len(url) > SITE_LETTERS:
+    elif not robots.allow(url) and not robots.is_silent(url):
+        found.skipped["disallowed by robots.txt"] += 1
+    elif len(found.pages) + len(found.silent) >= SITE_URLS or found.letters + len(url) > SITE_LETTERS:
         found.skipped["over the limit of a site"] += 1
+    elif robots.is_silent(url):
+        found.skipped["without a robots.txt"] += 1
+        found.silent.append(url)
+        found.letters += len(url)
     else:
         found.pages[url] = lastmod
         found.letters += len(url)

@@ -48,13 +48,15 @@ def test_a_file_that_somebody_broke(line: str, tmp_path: Path) -> None:
     pages=st.dictionaries(st.sampled_from(URLS), LASTMODS),
     believed=st.booleans(),
     allowed=NAMES,
+    silent=NAMES,
     there=NAMES,
 )
 def test_what_becomes_of_pages(
-    before: Any, pages: dict[str, str], believed: bool, allowed: set[str], there: set[str]
+    before: Any, pages: dict[str, str], believed: bool, allowed: set[str], silent: set[str], there: set[str]
 ) -> None:
     known = Listing({url: Entry(url, "2026-10-01", standing) for url, standing in before.items()}, frozenset({"old"}))
-    how: Any = {"believed": believed, "allowed": allowed.__contains__, "there": there.__contains__}
+    how: Any = {"believed": believed, "there": there.__contains__}
+    how |= {"allowed": (allowed - silent).__contains__, "silent": silent.__contains__}
     tonight = merged(pages, ["new"], known, **how)
     assert list(tonight)[: len(pages)] == [Entry(url, lastmod or None) for url, lastmod in pages.items()]
     assert tonight.entries.keys() <= pages.keys() | before.keys()
@@ -62,7 +64,10 @@ def test_what_becomes_of_pages(
         now = tonight.entries.get(url)
         if url in pages:
             continue
-        if not believed and standing != "unlisted":
+        if url in silent:
+            assert (now is not None) == (standing != "unlisted" or url in there), "what cannot be known is no loss"
+            assert now is None or now.standing == "held"
+        elif not believed and standing != "unlisted":
             assert now is not None, "no page is lost in a night that is not believed"
             assert now.standing == ("listed" if url in allowed else "held"), "nor asked for against robots.txt"
         else:

@@ -306,24 +306,56 @@ def test_no_answer_where_nobody_says_that_there_is_a_sitemap(second: Nights) -> 
     assert second.report() == {"unchanged": 10}
 
 
-def test_another_port_where_nobody_listens_any_more(nights: Nights, tmp_path: Path) -> None:
+def on_another_port(nights: Nights, *paths: str) -> FaultServer:
+    """Pages of the same site, in a sitemap of their own."""
     other = FaultServer()
-    other.routes["/x"] = answer(page("x"))
+    other.routes |= {path: answer(page(own(path))) for path in paths}
+    urls = "".join(f"<url><loc>{other.url(path)}</loc></url>" for path in paths)
     nights.server.routes["/robots.txt"] = answer(b"Sitemap: /more.xml\n")
-    nights.server.routes["/more.xml"] = answer(f"<urlset><url><loc>{other.url('/x')}</loc></url></urlset>".encode())
+    nights.server.routes["/more.xml"] = answer(f"<urlset>{urls}</urlset>".encode())
     assert nights.night().exit_code == 0
-    assert other.asked == ["/robots.txt", "/x"]
+    assert other.asked == ["/robots.txt", *paths]
+    return other
+
+
+def test_another_port_where_nobody_listens_any_more(nights: Nights) -> None:
+    other = on_another_port(nights, "/x")
     other.close()
     nights.pages["/1"] = "2026-11-01"
-    for _ in range(2):
+    for asked in (["/1"], []):
         assert nights.night().exit_code == 1
         assert f"there is no robots.txt to be had for {other.url('/x')}" in nights.says()
         assert nights.report() == {"unchanged": 11}, "what cannot be asked for tonight is kept"
-    assert nights.asked == [], "of the others, what has changed was asked for in the first of these nights"
+        assert nights.asked == asked
     nights.server.routes["/more.xml"] = answer(b"<urlset/>")
     nights.more += "\nmax_shrink = 1.0"
     assert nights.night().exit_code == 0
-    assert nights.report() == {"unchanged": 10}
+    assert nights.report() == {"unchanged": 11}, "that it is not listed any more is no reason to lose it"
+
+
+def test_another_port_in_trouble_for_a_night(nights: Nights) -> None:
+    other = on_another_port(nights, "/x", "/y")
+    nights.server.routes["/more.xml"] = answer(b"<urlset/>")
+    nights.more += "\nmax_shrink = 1.0"
+    assert nights.night().exit_code == 0
+    assert nights.report() == {"unlisted": [other.url("/x"), other.url("/y")], "unchanged": 10}
+    other.routes["/robots.txt"] = answer(b"", "500 Broken")
+    assert nights.night().exit_code == 1
+    assert nights.asked == [], "it may pass: all is as before, and waits"
+    other.routes["/robots.txt"] = answer(b"")
+    assert nights.night().exit_code == 0
+    assert nights.report() == {"unchanged": 12}
+    assert (nights.folder / "data/s/urls.tsv").read_text().count("\tunlisted") == 2
+    other.close()
+
+
+def test_another_port_with_much_of_the_site_where_nobody_listens(nights: Nights) -> None:
+    other = on_another_port(nights, "/x", "/y", "/z")
+    other.close()
+    assert nights.night().exit_code == 1
+    assert nights.asked == [], "the site waits"
+    assert "its pages were not asked for: Transient" in nights.says()
+    assert nights.report() == {"unchanged": 13}
 
 
 def test_robots_forbid_everything_for_a_night(second: Nights) -> None:

@@ -319,10 +319,23 @@ MAPS = [
     sitemaps("loc: tabs and lines", urlset(f"{HERE}/a\tb\nc"), pages=["/a%20b%20c"]),
     sitemaps(
         "loc: a port where nobody listens",
-        urlset("http://127.0.0.1:2/", f"{HERE}/1"),
+        urlset("http://127.0.0.1:2/", *(f"{HERE}/{n}" for n in range(4))),
         "done",
         "http://127.0.0.1:2/robots.txt: .*refused",
+        pages=["/0", "/1", "/2", "/3"],
         skipped={"without a robots.txt": 1},
+    ),
+    sitemaps(
+        "loc: half of the site where nobody listens",
+        urlset("http://127.0.0.1:2/", f"{HERE}/1"),
+        "transient",
+        "http://127.0.0.1:2/robots.txt: .*refused",
+    ),
+    sitemaps(
+        "a map where nobody listens",
+        {"/robots.txt": text("Sitemap: http://127.0.0.1:2/map\nSitemap: /good"), "/good": GOOD},
+        "done",
+        "^http://127.0.0.1:2/map: not read, for lack of its robots.txt",
     ),
     sitemaps(
         "lastmod: none of use",
