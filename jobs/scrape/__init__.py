@@ -118,7 +118,7 @@ class CollectUrls(Task):
         def silent(url: str) -> bool:
             return host_of(url) in hosts and robots.is_silent(url)
 
-        lost = {*found.silent, *(entry.url for entry in before if silent(entry.url))}
+        lost = {*found.silent, *(entry.url for entry in before if entry.url not in found.pages and silent(entry.url))}
         if len(lost) > self.max_shrink * (len(lost) + len(found.pages)):
             raise next(iter(robots.silent.values()))  # that is no small part of the site: all of it has to wait
         told = "; ".join([*found.problems[:3], *(f"{n} {why}" for why, n in found.skipped.items())])

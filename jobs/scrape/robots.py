@@ -32,41 +32,42 @@ class Robots:
         self._policy = policy
         self._max_delay = max_delay
         self._needed = {address_of(url) for url in start}
-        self._known: dict[str, Protego] = {}
+        self._known: dict[str, Protego | None] = {}  # None: nobody answers
         self.silent: dict[str, Transient] = {}  # of those where nobody answers, the address, and what happened
 
     def allow(self, url: str) -> bool:
         """Whether a page may be fetched."""
-        return self._of(url).can_fetch(url, ROBOT) and not self.is_silent(url)
+        rules = self._of(url)
+        return rules is not None and rules.can_fetch(url, ROBOT)
 
     def is_silent(self, url: str) -> bool:
         """Whether what holds for a page cannot be known tonight."""
-        self._of(url)
-        return address_of(url) in self.silent
+        return self._of(url) is None
 
     def sitemaps(self, url: str) -> list[str]:
         """What the host of `url` names as its sitemaps, as it spells them."""
-        return list(self._of(url).sitemaps)
+        rules = self._of(url)
+        return list(rules.sitemaps) if rules else []
 
     def delay(self, url: str) -> float:
         """Seconds between two requests, at most max_delay; 0 if the host does not say."""
-        said = min(self._of(url).crawl_delay(ROBOT) or 0.0, self._max_delay)
+        rules = self._of(url)
+        said = min((rules and rules.crawl_delay(ROBOT)) or 0.0, self._max_delay)
         return said if said >= LEAST_DELAY else 0.0
 
     def delays(self) -> dict[str, float]:
         """The same for every host that was asked about and does say, by the runner's limit key."""
         return {limit_key(address): delay for address in self._known if (delay := self.delay(address))}
 
-    def _of(self, url: str) -> Protego:
+    def _of(self, url: str) -> Protego | None:
         address = address_of(url)
         if address not in self._known:
             try:
-                text = self._text(address)
+                self._known[address] = Protego.parse(self._text(address))
             except Transient as error:
                 if address in self._needed or error.status is not None or len(self.silent) == MOST_SILENT:
                     raise
-                text, self.silent[address] = "", error
-            self._known[address] = Protego.parse(text)
+                self._known[address], self.silent[address] = None, error
         return self._known[address]
 
     def _text(self, address: str) -> str:

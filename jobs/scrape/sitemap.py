@@ -168,11 +168,11 @@ def _add_page(url: str, lastmod: str, robots: Robots, found: Found) -> None:
     if url in found.pages:
         found.skipped["duplicate"] += 1
         found.pages[url] = found.pages[url] or lastmod
-    elif not robots.allow(url) and not robots.is_silent(url):
+    elif not (silent := robots.is_silent(url)) and not robots.allow(url):
         found.skipped["disallowed by robots.txt"] += 1
     elif len(found.pages) + len(found.silent) >= SITE_URLS or found.letters + len(url) > SITE_LETTERS:
         found.skipped["over the limit of a site"] += 1
-    elif robots.is_silent(url):
+    elif silent:
         found.skipped["without a robots.txt"] += 1
         found.silent.append(url)
         found.letters += len(url)

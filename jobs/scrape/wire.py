@@ -116,7 +116,7 @@ _now = threading.local()  # of this thread: its connections, and what its reques
 
 class Connections(HTTPAdapter):
     """Those of one thread, kept open for the next request. They are all that is taken of a session of requests: it
-    would follow redirects and keep cookies, and takes half as long again."""
+    would follow redirects and keep cookies, and takes a quarter more time."""
 
     verify: bool | str = True  # or a file with the certificates to trust
 
