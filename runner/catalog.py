@@ -18,7 +18,7 @@ from runner.core.model import Attempt, Limit, Need, Proposal, Status, Stored
 from runner.core.policy import CHARGED
 from runner.errors import RunnerError
 from runner.store import codec
-from runner.store.codec import JobFile
+from runner.store.codec import Brief, Glance, JobFile
 from runner.task import TaskType, decode, describe, fingerprint, paths_in
 
 
@@ -43,7 +43,24 @@ class Catalog:
             return known
         raise known
 
-    def stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
+    def may_have_several_outputs(self, name: str) -> bool:
+        """Whether a job of the class "module:Class" may make files that its name does not tell."""
+        try:
+            outputs = self.kind(name).outputs
+        except (RunnerError, TypeError):
+            return True
+        return len(outputs) > 1 or any(field.many for field in outputs)
+
+    def reads(self, job: Brief) -> list[str]:
+        """Its Inputs."""
+        return [path for field in self.kind(job.task).inputs for path in paths_in(job.params.get(field.name))]
+
+    def is_spent(self, job: Glance) -> bool:
+        """Whether a pending job is not to be tried again."""
+        charged = [attempt for attempt in job.attempts[job.retries_from :] if attempt.outcome in CHARGED]
+        return len(charged) > self.kind(job.task).retries or any(attempt.final for attempt in charged)
+
+    def stored(self, job: JobFile, status: Status, finished: bool, *, named: bool = False) -> Stored:
         """An unfinished job, for the engine. A job that can never run has its `problem` in it."""
         base = Stored(
             id=job.id,
@@ -53,6 +70,7 @@ class Catalog:
             depth=job.depth,
             delay=codec.delay(job, time.time()),
             finished=finished,
+            named=named,
         )
         if finished:
             return base

@@ -119,7 +119,7 @@ class GroupCommit:
     def write_ahead(self, engine: Engine) -> None:
         """Write some of the job files that are to come, unless enough of them are written."""
         stop = min(self._written + self._part, engine.entering, AHEAD)
-        if self._syncer is None or self._written >= stop:
+        if self._syncer is None or self._written >= stop or engine.checking:
             return
         anything = self._store.write_ahead(engine.upcoming(self._written, stop))
         if not anything and self._written == self._durable:  # workers have written all of it, or it is known
@@ -130,7 +130,7 @@ class GroupCommit:
 
     def patience(self, engine: Engine) -> float | None:
         """Seconds until there is more to do here, if no answer comes and no sync ends."""
-        if engine.deferred and not engine.entering:
+        if engine.checking or (engine.deferred and not engine.entering):
             return 0.0
         if engine.entering and (self.enterable() or self._written < min(AHEAD, engine.entering)):
             return 0.0

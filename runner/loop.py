@@ -19,9 +19,10 @@ from typing import get_args
 import msgspec
 from msgspec import Raw, Struct
 
+from runner.backlog import Backlog
 from runner.catalog import Catalog
 from runner.core.commands import Command, Count, Judge, Launch, Move, StoreCommand, Trace, Walk
-from runner.core.engine import Engine
+from runner.core.engine import CHECKED, Engine
 from runner.core.events import Began, Continued, Counted, Event, Returned, Slots, Submitted, WorkerLost, Wound
 from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Refused, RunnerError, StateError, plainly
@@ -37,6 +38,9 @@ JUDGED_AT_ONCE = 0.02
 
 SLICE = 4096
 """How many commands the store plans at a time: memory for a large batch, against one sync for each."""
+
+ENOUGH = 4096
+"""How many ready jobs are enough, while all workers are busy: what else an earlier runner left costs a name each."""
 
 POLL = 0.25
 """Seconds between two looks into the inbox."""
@@ -58,6 +62,7 @@ class Loop:
         intake: Intake,
         watchers: Sequence[Watcher],
         *,
+        backlog: Backlog | None = None,
         clock: Callable[[], float] = steady,
     ) -> None:
         self._engine = engine
@@ -67,12 +72,14 @@ class Loop:
         self._rounds = rounds
         self._intake = intake
         self._watchers = watchers
+        self._backlog = backlog
         self._clock = clock
         self._ahead = rounds.ahead
         self._commits = GroupCommit(store, executor, engine.part)
         self._entered: Callable[[], None] | None = None
         self._next_poll = 0.0
         self._full = False
+        self._sated = False  # the workers took all that they could, and not all that was ready
         self._changed = True  # since free workers were last given what is ready
         self._deadline: float | None = None
         self._wound_up = False
@@ -158,6 +165,7 @@ class Loop:
             self._commits.start_sync(self._engine, hurry=self.stopping)
         commands += self._commit(durable)
         commands += self._enter_some(leisure=not outcomes)
+        commands += self._take_over_some()
         if not self.stopping:
             commands += self._fill(idle=not commands)
         self._carry_out(commands)
@@ -172,7 +180,7 @@ class Loop:
             return False
         if self.stopping:
             return True
-        if self._rounds or not self._engine.finished:
+        if self._backlog or self._rounds or not self._engine.finished:
             return False
         if self._intake.unsettled:  # a file that may not be whole yet
             return False
@@ -185,7 +193,7 @@ class Loop:
 
     def _patience(self) -> float:
         """Seconds to wait for an outcome at the most."""
-        more = self._changed or self._rounds
+        more = self._changed or self._rounds or self._wants_more() or self._may_name()
         if not self.stopping and (more or (self._engine.finished and not self._intake.unsettled)):
             return 0.0
         commits = self._commits.patience(self._engine)
@@ -202,14 +210,15 @@ class Loop:
     def _fill(self, *, idle: bool) -> list[Command]:
         """Give ready jobs to workers that have room. `idle`: nothing else happens in this turn."""
         engine = self._engine
-        self._full = self._changed = False
+        self._full = self._sated = self._changed = False
         due = engine.next_time()
-        idle &= not (engine.busy or self._rounds or self._commits or engine.entering)
+        idle &= not (engine.busy or self._rounds or self._commits or engine.entering or self._backlog)
         if not (engine.claimable or idle or (due is not None and due <= self._clock())):
             return []
         free = self._executor.free()
         self._full = free <= 0  # however much is due: an outcome comes first
         commands = engine.handle(Slots(free), self._clock()) if free > 0 else []
+        self._sated = free <= sum(type(command) is Launch for command in commands)
         if idle and not (commands or self._full or engine.finished) and engine.next_time() is None:
             raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
         return commands
@@ -275,6 +284,8 @@ class Loop:
         engine = self._engine
         if not engine.entering:
             return engine.handle(Continued(0), self._clock()) if engine.deferred else []
+        if engine.checking:
+            return engine.handle(Continued(CHECKED), self._clock())
         if engine.deferred > GROUP:
             count = min(SLICE, engine.entering)
         else:
@@ -286,11 +297,34 @@ class Loop:
         self._have_entered(count)
         return engine.handle(Continued(count), self._clock())
 
+    def _take_over_some(self) -> list[Command]:
+        """A part of what an earlier runner left, and of the roots to be named again, if it is time for that."""
+        backlog, engine = self._backlog, self._engine
+        if backlog is None or self.stopping:
+            return []
+        commands: list[Command] = []
+        if self._wants_more():
+            commands += engine.handle(backlog.take(engine.part, engine.ledger), self._clock())
+        if self._may_name():
+            commands += engine.handle(backlog.name(engine.part, self._rounds.known), self._clock())
+        return commands
+
+    def _wants_more(self) -> bool:
+        """Whether more jobs are to be taken over, so that workers have enough to do."""
+        return bool(self._backlog and self._backlog.left) and (self._engine.claimable < ENOUGH or not self._sated)
+
+    def _may_name(self) -> bool:
+        """Whether more roots can be named again: what was named before has been looked at."""
+        if self._backlog is None or not self._backlog.unnamed:
+            return False
+        return not (self._rounds or self._engine.entering or self._engine.deferred)
+
     def _enter_all(self) -> None:
         """What is being admitted, to its end."""
         while count := min(self._engine.entering, SLICE):
+            if not self._engine.checking:
+                self._have_entered(count)
             self.do(Continued(count))
-            self._have_entered(count)
         self._note_entered()
 
     def _have_entered(self, count: int) -> None:

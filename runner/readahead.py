@@ -46,7 +46,7 @@ class ReadAhead:
 
     def send(self, engine: Engine, executor: Executor) -> None:
         """Have more of the jobs to come looked at, if somebody has nothing else to do."""
-        entering = engine.entering
+        entering = 0 if engine.checking else engine.entering
         self._large = entering > (self.lead if self._large else self.least)
         while self._large and (start := max(self._asked, self.lead)) < min(entering, self.ahead):
             ids = engine.done_before(start, start + self.chunk)

@@ -6,19 +6,26 @@ that were cut short had staged beside their outputs is removed, while their jobs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
+from msgspec.structs import replace
+
+from runner.backlog import Backlog
 from runner.catalog import Catalog
 from runner.core.events import Recovered
-from runner.core.model import Status, Stored
+from runner.core.model import CANCELLED, DONE, FAILED, QUARANTINE, RUNNING, Status, Stored
 from runner.errors import RunnerError
-from runner.store.codec import JobFile, Object
+from runner.store.codec import Brief, JobFile, Object
 from runner.store.folders import FolderStore
 from runner.workers import staging
 
 
-def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
-    """What recovery found, and how many files it had to quarantine. Raises NewerSchema, with nothing moved."""
+def rebuild(store: FolderStore, catalog: Catalog, backlog: Backlog | None = None) -> tuple[Recovered, int]:
+    """What recovery found, and how many files it had to quarantine. Raises NewerSchema, with nothing moved.
+
+    `backlog`: takes up pending jobs that need not be known in detail yet; without one, all of them are.
+    """
     before = _in_quarantine(store)
     unfinished: list[Stored] = []
     interrupted: dict[str, tuple[str, ...]] = {}
@@ -28,12 +35,15 @@ def rebuild(store: FolderStore, catalog: Catalog) -> tuple[Recovered, int]:
         unfinished.append(catalog.stored(job, status, finished))
         if unfinished[-1].spent and _is_of(store, job):
             spent.append(job.id)
-        if status is Status.RUNNING:
+        if status is RUNNING:
             interrupted[job.id] = catalog.outputs(job)
 
-    statuses, _ = store.recover(visit)
+    statuses, _ = store.recover(visit, None if backlog is None else backlog.leave)
     staging.sweep(store.files, interrupted, store.root)
-    return put_together(store, catalog, statuses, unfinished, spent), _in_quarantine(store) - before
+    found = put_together(store, catalog, statuses, unfinished, spent)
+    if backlog is not None:
+        found = replace(found, waiting=backlog.waiting)
+    return found, _in_quarantine(store) - before
 
 
 def put_together(
@@ -49,38 +59,41 @@ def put_together(
     """
     owners: dict[str, str] = {}
     for job in _with_several_outputs(store, catalog, statuses):
-        owners.update((path, job.id) for path in (job.result or {}).get("outputs", ()))
-    cancelled = (id for id, status in statuses.items() if status is Status.CANCELLED)
-    revivable = frozenset(id for id in cancelled if _is_revivable(store, id))
-    tried = (id for id, status in statuses.items() if status is Status.FAILED) if store.run else ()
-    failed = (id for id in tried if _last_attempt(store, id, Status.FAILED).get("run") == store.run)
+        owners.update((path, job.id) for path in (job.result.outputs if job.result is not None else ()))
+    revivable = frozenset(id for id in _all(CANCELLED, statuses) if _is_revivable(store, id))
+    tried = _all(FAILED, statuses) if store.run else ()
+    failed = (id for id in tried if _last_attempt(store, id, FAILED).get("run") == store.run)
     return Recovered(statuses, unfinished, owners, revivable, frozenset((*failed, *spent)))
 
 
+def _all(status: Status, statuses: Mapping[str, Status]) -> Sequence[str]:
+    """The jobs of one status. Most often there are none, and that is quickly counted."""
+    if list(statuses.values()).count(status) == 0:
+        return ()
+    return [id for id, its in statuses.items() if its is status]
+
+
 def _in_quarantine(store: FolderStore) -> int:
-    names = store.shelf.files.names(store.shelf.fds[Status.QUARANTINE])
+    names = store.shelf.files.names(store.shelf.fds[QUARANTINE])
     return sum(not name.endswith(".reason.txt") for name in names)
 
 
-def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status]) -> Iterator[JobFile]:
+def _with_several_outputs(store: FolderStore, catalog: Catalog, statuses: Mapping[str, Status]) -> Iterator[Brief]:
     """The done jobs of those classes that may have more than one output: names do not tell who owns those."""
-    several: dict[str, bool] = {}
-    for id, status in statuses.items():
-        name = id[:-17]
-        if status is not Status.DONE or several.get(name) is False:
-            continue
-        try:
-            job = store.read(id, status)
-        except (OSError, RunnerError):
-            continue
-        if name not in several:
-            try:
-                outputs = catalog.kind(job.task).outputs
-                several[name] = len(outputs) > 1 or any(field.many for field in outputs)
-            except (RunnerError, TypeError):
-                several[name] = True
-        if several[name]:
-            yield job
+    done = _all(DONE, statuses)
+    one_of_each = {id[:-17]: id for id in done}
+    several = {name for name, id in one_of_each.items() if _may_have_several(store, catalog, id)}
+    for id in done if several else ():
+        if id[:-17] in several:
+            with suppress(OSError, RunnerError):
+                yield store.brief(id, DONE)
+
+
+def _may_have_several(store: FolderStore, catalog: Catalog, id: str) -> bool:
+    try:
+        return catalog.may_have_several_outputs(store.brief(id, DONE).task)
+    except (OSError, RunnerError):
+        return True
 
 
 def _is_revivable(store: FolderStore, id: str) -> bool:
@@ -89,7 +102,7 @@ def _is_revivable(store: FolderStore, id: str) -> bool:
     So does one that cannot be read: whether a person did not want it, nobody knows any more.
     """
     try:
-        attempts = store.read(id, Status.CANCELLED).attempts
+        attempts = store.read(id, CANCELLED).attempts
     except (OSError, RunnerError):
         return True
     return bool(attempts) and attempts[-1].get("outcome") in ("superseded", "gone")

@@ -16,19 +16,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from runner.ask import Ask, roots_of
+from runner.backlog import Backlog
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.events import Recovered
 from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
+from runner.listeners import Watcher
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
 from runner.rebuild import rebuild
@@ -82,6 +84,14 @@ class Summary(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Found(NamedTuple):
+    """What a start finds."""
+
+    recovered: Recovered
+    damaged: int  # files that went to quarantine/
+    backlog: Backlog
+
+
 class Session:
     """A state folder that this process holds the lock of."""
 
@@ -98,7 +108,7 @@ class Session:
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
         id = new_run_id(self._runs.ids(), time.time())
-        found = rebuild(self._store, self._catalog)
+        found = self._rebuild()
         record = RunFile(
             id=id,
             start=codec.stamp(time.time()),
@@ -118,7 +128,7 @@ class Session:
         record = self._left[0]
         self._store.run = record.id
         self._store.announce({})
-        found = rebuild(self._store, self._catalog)
+        found = self._rebuild()
         if not record.admitted:
             return self._begin(record, Ask(target=record.target, arguments=record.arguments), found)
         return self._work(record, None, found)
@@ -139,12 +149,17 @@ class Session:
         finally:
             recorder.close()
 
+    def _rebuild(self) -> Found:
+        backlog = Backlog(self._store, self._catalog)
+        recovered, damaged = rebuild(self._store, self._catalog, backlog)
+        return Found(recovered, damaged, backlog)
+
     def _anything_left(self) -> bool:
         statuses = self._store.scan().values()
         unfinished = any(status in (Status.PENDING, Status.RUNNING) for status in statuses)
         return unfinished or Handed.waiting(self._store)
 
-    def _begin(self, record: RunFile, ask: Ask, found: tuple[Recovered, int]) -> Summary:
+    def _begin(self, record: RunFile, ask: Ask, found: Found) -> Summary:
         try:
             with _rare_collections():
                 roots = roots_of(ask, self._modules, self._root)
@@ -159,7 +174,7 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ the run
 
-    def _work(self, record: RunFile, roots: list[Proposal] | None, found: tuple[Recovered, int]) -> Summary:
+    def _work(self, record: RunFile, roots: list[Proposal] | None, found: Found) -> Summary:
         """`roots` None: a run that was interrupted goes on, with those that its record names."""
 
         def note_admitted() -> None:
@@ -167,7 +182,7 @@ class Session:
             record = replace(record, admitted=codec.stamp(time.time()))
             self._runs.write(record)
 
-        recovered, damaged = found
+        recovered, damaged, backlog = found
         began = time.monotonic()
         started = codec.parse_stamp(record.start)
         options = self._options
@@ -185,13 +200,14 @@ class Session:
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
-        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress])
+        watchers: list[Watcher] = [recorder, progress]
+        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, watchers, backlog=backlog)
         with self._signals(loop):  # until all is recorded: what comes at the very end has nothing left to stop
             try:
                 with _rare_collections():
                     loop.do(recovered)
                     if roots is None:
-                        loop.submit(rounds.known(record.roots), dropped=self._runs.dropped(record))
+                        backlog.name_again(record.roots, lambda: self._runs.dropped(record))
                     else:
                         record = replace(record, roots=[proposal.id for proposal in roots])
                         loop.submit(roots, note_admitted, self._runs.dropped(record))
@@ -203,7 +219,7 @@ class Session:
                 recorder.close()
             progress.close(engine)
             counts = engine.tally()
-            quarantined = damaged + handed.quarantined
+            quarantined = damaged + backlog.damaged + handed.quarantined
             exit_code = self._exit_code(complete, counts, quarantined)
             changes = {task: dict(kinds) for task, kinds in sorted(engine.changes().items())}
             self._end(record if exit_code == 3 else replace(record, changes=changes, gone=engine.gone), exit_code)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from runner.backlog import Backlog
 from runner.batch import propose
 from runner.catalog import Catalog
 from runner.core.commands import Move
@@ -163,6 +164,7 @@ class Rig:
             self.executor.looks = True
             self.rounds.ahead.least = self.rounds.ahead.lead = 0
             self.rounds.ahead.chunk = part
+        self.backlog = Backlog(self.store, self.catalog)
         self.loop = Loop(
             self.engine,
             self.store,
@@ -171,6 +173,7 @@ class Rig:
             self.rounds,
             self.handed,
             [self],
+            backlog=self.backlog,
             clock=clock,
         )
 
@@ -190,8 +193,9 @@ class Rig:
 
     # ------------------------------------------------------------------------------------------------- working
 
-    def recover(self) -> Recovered:
-        recovered, _ = rebuild(self.store, self.catalog)
+    def recover(self, *, lazily: bool = False) -> Recovered:
+        """`lazily`: as a run does it. Else every job that is left is known at once."""
+        recovered, _ = rebuild(self.store, self.catalog, self.backlog if lazily else None)
         self.loop.do(recovered)
         return recovered
 

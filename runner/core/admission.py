@@ -6,8 +6,9 @@ failed with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from enum import Enum
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from runner.core import policy
 from runner.core.graph import prepared
 from runner.core.ledger import BUSY, Ledger, Node, Phase, Several
-from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, QUARANTINE, Need, Proposal, Status
+from runner.core.model import CANCELLED, DONE, FAILED, QUARANTINE, Need, Proposal, Status
 from runner.errors import Conflict, CycleFound, GrowthLimit
 
 
@@ -49,6 +50,10 @@ class Plan(Struct, frozen=True):
     superseded: dict[str, str]  # a former owner -> who makes its output now
     rebound: dict[str, tuple[str, ...]]  # a job outside the batch -> what it comes after from now on
     outdated: Sequence[Proposal] = ()  # of the batch, and not to be admitted
+    divisible: bool = False  # it is large, and can enter part by part
+
+
+Steps: TypeAlias = Generator[None, None, Plan]
 
 
 class Admission:
@@ -58,12 +63,18 @@ class Admission:
         self._ledger = ledger
         self._resuming = resuming
 
-    def plan(self, batch: list[Proposal], unmade: Several, *, by_name: bool) -> Plan:
-        """What admitting `batch` means; `unmade`: path -> jobs that read it, and nobody made it so far.
+    def steps(self, batch: list[Proposal], unmade: Several, *, by_name: bool, part: int) -> Steps:
+        """What admitting `batch` means; `unmade`: path -> jobs that read it, and nobody made it so far. `part`: larger
+        ones are to enter in parts, if that can be.
 
-        Raises Conflict, CycleFound or GrowthLimit.
+        It is found out in small steps, so that others need not wait for the end of a large one. Raises Conflict,
+        CycleFound or GrowthLimit.
         """
-        outdated = [each for each in batch if each.found_by is not None and self._is_outdated(each, by_name)]
+        outdated = []
+        for each in batch:
+            yield
+            if each.found_by is not None and self._is_outdated(each, by_name):
+                outdated.append(each)
         if outdated:
             left_out = {proposal.id for proposal in outdated}
             batch = [proposal for proposal in batch if proposal.id not in left_out]
@@ -71,21 +82,27 @@ class Admission:
         ids = {proposal.id for proposal in batch}
         superseded: dict[str, str] = {}
         for proposal in batch:
+            yield
             self._find_former_owners(proposal, ids, superseded)
-        admitted = [self._admit(proposal, makers, superseded, by_name) for proposal in batch]
+        admitted = []
+        for proposal in batch:
+            yield
+            admitted.append(self._admit(proposal, makers, superseded, by_name))
         rebound = self._rebind(makers, unmade, superseded, ids)
-        self._check_batch(admitted, rebound)
-        return Plan(admitted, superseded, rebound, outdated)
+        yield from self._check_batch(admitted, rebound, superseded)
+        divisible = False
+        if len(batch) > part and not superseded and not rebound:
+            divisible = yield from self._is_divisible(admitted)
+        return Plan(admitted, superseded, rebound, outdated, divisible)
 
-    def divisible(self, plan: Plan) -> bool:
-        """Whether it can be entered part by part, in its order: nobody waits for one that comes later, and nothing
+    def _is_divisible(self, admitted: list[Admitted]) -> Generator[None, None, bool]:
+        """Whether a batch can be entered part by part, in its order: nobody waits for one that comes later, and nothing
         changes for what may start meanwhile.
         """
-        if plan.superseded or plan.rebound:
-            return False
         ledger, waited_for = self._ledger, self._ledger.anybody_waits
-        later = {entry.proposal.id for entry in plan.admitted}
-        for entry in plan.admitted:
+        later = {entry.proposal.id for entry in admitted}
+        for entry in admitted:
+            yield
             id, fate = entry.proposal.id, entry.fate
             if fate is RETRY or (entry.after and not later.isdisjoint(entry.after)):
                 return False
@@ -240,7 +257,9 @@ class Admission:
             + (" <- ..." if finder else "")
         )
 
-    def _check_batch(self, admitted: Sequence[Admitted], rebound: dict[str, tuple[str, ...]]) -> None:
+    def _check_batch(
+        self, admitted: Sequence[Admitted], rebound: dict[str, tuple[str, ...]], superseded: Mapping[str, str]
+    ) -> Generator[None, None, None]:
         """A job that is known already must not come to wait for one that waits for it. Raises CycleFound.
 
         Cycles among those that the batch sets to wait are left to its sorter. Any other comes into the batch from a
@@ -249,12 +268,15 @@ class Admission:
         edges = {entry.proposal.id: entry.after for entry in admitted if entry.after} | rebound
         if not any(upstream and self._is_new(id, upstream) for id, upstream in edges.items()):
             return
-        after = {entry.proposal.id: entry.after for entry in admitted} | rebound
-        starts = list(rebound)
+        # Jobs known by name only are not rebound: who comes after a former owner there comes after the new one.
+        heirs = {former: (owner,) for former, owner in superseded.items()}
+        after = {entry.proposal.id: entry.after for entry in admitted} | rebound | heirs
+        starts = [*rebound, *(former for former in heirs if self._ledger.others_after(former, after))]
         for entry in admitted:
+            yield
             id = entry.proposal.id
             unsorted = entry.fate in (WISH, REJUDGE)
-            if unsorted or any(reader.id not in after for reader in self._ledger.readers(id)):
+            if unsorted or self._ledger.others_after(id, after):
                 starts.append(id)
         self.check_cycles(after, starts)
 
@@ -269,16 +291,10 @@ class Admission:
         while stack:
             id = stack.pop()
             if id not in waits:
-                waits[id] = after[id] if id in after else self._waits_for(id)
+                waits[id] = after[id] if id in after else self._ledger.waits_for(id)
                 stack.extend(waits[id])
         if waits:
             prepared(waits)
-
-    def _waits_for(self, id: str) -> tuple[str, ...]:
-        node = self._ledger.node(id)
-        if node is None or not (node.open or node.proposed or node.status is BLOCKED):
-            return ()
-        return node.after
 
 
 def _fate_of_done(node: Node, other: bool) -> Fate:

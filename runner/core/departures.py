@@ -45,6 +45,11 @@ class Departures:
                 self._board.phase(node, PARKED)
                 self._board.unsure.pop(node.id, None)  # or it runs once that is certain, which nobody wants
 
+    def greet(self, node: Node) -> None:
+        """A job that was left by an earlier runner is taken over: it may have been dropped before."""
+        if node.id in self._dropped:
+            self.drop((node.id,))
+
     def dismiss(self) -> None:
         """Nothing else can run: nobody came for those that were parked."""
         for node in list(self._board.ledger.nodes()):

@@ -4,8 +4,8 @@ The commands of one event are carried out in the order given, before those of th
 their parent is moved, a move is on disk before its job is launched. What happens to a job once all it waits for is
 settled is told in `board.py`; what happens to a proposal in `admission.py`; to what was done before in `review.py`.
 
-A large batch enters the board in parts, so that workers need not wait for its end: the rest follows as the shell says
-`Continued`. Jobs begin, end and are judged meanwhile; what proposes others, or adds an edge, has to wait.
+A large batch is checked and enters the board in parts, so that workers need not wait for its end: the rest follows as
+the shell says `Continued`. Jobs begin, end and are judged meanwhile; what proposes others or adds an edge has to wait.
 
 It must not read a clock, a disk or chance: `now` is passed in. Only `Submitted` may raise (Refused, nothing changed).
 """
@@ -37,6 +37,7 @@ from runner.core.events import (
     Returned,
     Slots,
     Submitted,
+    TakenOver,
     Ticked,
     Traced,
     Verified,
@@ -44,12 +45,13 @@ from runner.core.events import (
     WorkerLost,
     Wound,
 )
+from runner.core.graph import prepared
 from runner.core.intake import Intake
 from runner.core.ledger import ASKING, BUSY, DELAYED, HELD, PARKED, SETTLED, WAITING, Node, Phase
-from runner.core.model import BLOCKED, DONE, FAILED, UNFINISHED, Attempt, Need, Status, Step
+from runner.core.model import BLOCKED, DONE, FAILED, PENDING, UNFINISHED, Attempt, Need, Status, Step
 from runner.core.queue import Override
 from runner.core.review import Review
-from runner.core.takeover import take_over
+from runner.core.takeover import fail_cycle, take_over, take_over_more
 from runner.errors import CycleFound, Refused
 
 _IDLE = (WAITING, HELD, PARKED, SETTLED)
@@ -58,9 +60,13 @@ _IDLE = (WAITING, HELD, PARKED, SETTLED)
 PART = 64
 """How many jobs of a large batch enter in one go: some milliseconds."""
 
+CHECKED = 4096
+"""How many steps of its check are taken in one go, of which there are four for each of its jobs: likewise."""
+
 
 class Engine:
-    """One run over one state. `handle` is the only way in. `part`: how many jobs of a large batch enter in one go.
+    """One run over one state. `handle` is the only way in. `part`: how many jobs of a large batch enter in one go,
+    `checked`: how many steps of what its finder's are checked by are taken in one go.
     `last_start`: when, by its clock, an earlier run may have begun a job with a rate last.
     """
 
@@ -70,15 +76,18 @@ class Engine:
         resuming: bool = False,
         overrides: Sequence[Override] = (),
         part: int = PART,
+        checked: int = CHECKED,
         last_start: float = -inf,
     ) -> None:
         self.part = part
         self._board = Board(overrides, last_start)
-        self._intake = Intake(self._board, resuming=resuming, part=part)
+        self._intake = Intake(self._board, resuming=resuming, part=part, checked=checked)
         self._departures = Departures(self._board)
         self._review = Review(self._board, self._intake, self._departures)
         self._deferred: deque[Event] = deque()
         self._rooted = True  # its roots are not still to come
+        self._naming = False  # some of its roots are
+        self._leaving = False  # some of what the last runner left is known by name only
         self.ledger = self._board.ledger
         self.forest = self._board.forest
 
@@ -91,6 +100,9 @@ class Engine:
             self._deferred.append(event)
         else:
             _HANDLERS[kind](self, event)
+        if self._leaving and not self.left:
+            self._leaving = False
+            self._board.finders -= 1
         if self._board.unsure and not self._board.finders:
             self._board.be_sure()
         return self._board.out
@@ -101,12 +113,22 @@ class Engine:
     def finished(self) -> bool:
         """Whether every job this run deals with is settled."""
         phases = self._board.phases
-        return sum(phases) == phases[SETTLED] and not self.entering
+        return sum(phases) == phases[SETTLED] and not self.entering and not self.left
+
+    @property
+    def left(self) -> int:
+        """How many pending jobs that the last runner left are known by name only: `TakenOver` tells of them."""
+        return self.ledger.left
 
     @property
     def entering(self) -> int:
         """How many jobs of a batch that is being admitted are still to enter. `Submitted` and `Withdrawn` must wait."""
         return self._intake.remaining
+
+    @property
+    def checking(self) -> bool:
+        """Whether that batch is still being checked: nothing of it has entered, and `Continued` counts steps."""
+        return self._intake.checking
 
     @property
     def deferred(self) -> int:
@@ -143,7 +165,10 @@ class Engine:
 
     def tally(self) -> Counter[Status]:
         """How many of the jobs that this run reached stand in which status."""
-        return Counter(node.status for node in self.ledger.nodes() if node.reached)
+        found = Counter(node.status for node in self.ledger.nodes() if node.reached)
+        if self.left:
+            found[PENDING] += self.left
+        return found
 
     def changes(self) -> dict[str, Counter[str]]:
         """Class name -> what became of the jobs that this run reached, and of those that are gone, in numbers."""
@@ -172,12 +197,22 @@ class Engine:
             self._rooted = False
             self._board.finders += 1  # the run itself
         take_over(self._board, event)
+        if self.left:
+            self._leaving = True
+            self._board.finders += 1  # each of them may be one
+
+    def _taken_over(self, event: TakenOver) -> None:
+        for node in take_over_more(self._board, event):
+            self._departures.greet(node)
 
     def _submitted(self, event: Submitted) -> None:
         assert not self.entering, "one batch at a time"
         self._intake.admit(event.batch, by_name=event.by_name)
         self._departures.drop(event.dropped)
-        if not (event.by_name or self._rooted):
+        if event.by_name:
+            return
+        self._naming = event.more
+        if not (event.more or self._rooted):
             self._rooted = True
             self._board.finders -= 1
 
@@ -210,7 +245,7 @@ class Engine:
                 break
             self._claim(self.ledger[claimed])
             free -= 1
-        if free > 0 and not board.out and not self.entering:
+        if free > 0 and not (board.out or self.entering or self.left or self._naming):
             self._last_call(free)
 
     def _claim(self, node: Node) -> None:
@@ -233,7 +268,7 @@ class Engine:
             self._departures.dismiss()
         elif phases[HELD]:
             self._give_up_waiting()
-        else:
+        elif not (phases[WAITING] and self._find_cycle()):
             return
         self._slots(Slots(free))
 
@@ -244,6 +279,17 @@ class Engine:
         for node in content or [node for node, _ in held]:
             node.last_call = True
             board.again(node)
+
+    def _find_cycle(self) -> bool:
+        """Who waits now waits for himself. The runner admits no cycle; but files may have been edited by hand, and of
+        what was taken over in parts nobody saw all edges at once.
+        """
+        try:
+            prepared(self._board.waits(node for node in self.ledger.nodes() if node.phase is WAITING))
+        except CycleFound as error:
+            fail_cycle(self._board, error)
+            return True
+        return False
 
     def _ticked(self, event: Ticked) -> None:
         self._board.wake()
@@ -264,14 +310,17 @@ class Engine:
         if event.deliver or event.trash:
             board.out.append(Deliver(event.id, event.deliver, event.trash))
         if event.children:
-            try:
-                self._intake.admit(event.children, lambda: self._finish(node, event))
-            except Refused as refused:
-                staged = tuple(child.staged for child in event.children if child.staged)
-                board.out.append(Discard((event.record, *staged)))
-                self._fail(node, Attempt(outcome="published", type=type(refused).__name__, message=str(refused)))
+            self._intake.admit(
+                event.children, lambda: self._finish(node, event), lambda error: self._refused(node, event, error)
+            )
         else:
             self._finish(node, event)
+
+    def _refused(self, node: Node, event: Finished, error: Refused) -> None:
+        """Its children cannot be admitted."""
+        staged = tuple(child.staged for child in event.children or () if child.staged)
+        self._board.out.append(Discard((event.record, *staged)))
+        self._fail(node, Attempt(outcome="published", type=type(error).__name__, message=str(error)))
 
     def _finish(self, node: Node, event: Finished) -> None:
         """Its children are there."""
@@ -413,6 +462,7 @@ _KINDS = {FAILED: "failed", BLOCKED: "blocked"}
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {
     Recovered: Engine._recovered,
+    TakenOver: Engine._taken_over,
     Submitted: Engine._submitted,
     Withdrawn: Engine._withdrawn,
     Continued: Engine._continued,

@@ -11,13 +11,24 @@ from runner.core.model import Attempt, Proposal, Status, Stored
 
 
 class Recovered(Struct, frozen=True):
-    """The state as the last runner left it: every id with its status, and what is unfinished, in detail."""
+    """The state as the last runner left it: every id with its status, and what is unfinished, in detail; but for
+    pending jobs of which that is told later, by `TakenOver`.
+    """
 
     statuses: Mapping[str, Status]
     unfinished: Iterable[Stored]
     owners: Mapping[str, str] = {}  # output path -> id, for outputs that are not the first of their job
     revivable: frozenset[str] = frozenset()  # cancelled as superseded or gone: until found again
     failed: frozenset[str] = frozenset()  # of the failed jobs those that this very run tried
+    waiting: Mapping[str, tuple[str, ...]] = {}  # what those come after of whom more is told later
+
+
+class TakenOver(Struct, frozen=True):
+    """More of what the last runner left: pending jobs, in detail. `damaged`: in quarantine/ now; `lost`: not there."""
+
+    pending: list[Stored]
+    damaged: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 class Submitted(Struct, frozen=True):
@@ -26,6 +37,7 @@ class Submitted(Struct, frozen=True):
     batch: list[Proposal]
     by_name: bool = False  # a person named these: what was cancelled comes back, what failed is tried again
     dropped: tuple[str, ...] = ()  # roots of the last run of the same target that are none of this one's
+    more: bool = False  # a run that goes on names its roots again, part by part, and this is not the last of them
 
 
 class Withdrawn(Struct, frozen=True):
@@ -177,6 +189,7 @@ class Counted(Struct, frozen=True):
 
 Event: TypeAlias = (
     Recovered
+    | TakenOver
     | Submitted
     | Withdrawn
     | Continued

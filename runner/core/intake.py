@@ -1,7 +1,7 @@
 """How a batch of proposals comes onto the board: checked first, whole; then all of it enters, or none.
 
-A large batch enters in parts, with other events between them, so that workers need not wait for its end. What could
-make the check untrue is not let through meanwhile: see `Engine`.
+A large batch is checked and enters in parts, with other events between them, so that workers need not wait for its end.
+What could make the check untrue is not let through meanwhile: see `Engine`.
 """
 
 from __future__ import annotations
@@ -11,64 +11,137 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from runner.core import policy
-from runner.core.admission import JOIN, JUDGE, NEW, REJUDGE, RETRY, WISH, Admission, Admitted, Plan
+from runner.core.admission import JOIN, JUDGE, NEW, REJUDGE, RETRY, WISH, Admission, Admitted, Plan, Steps
 from runner.core.board import Board
 from runner.core.commands import Bind, Change, Create, Discard, Rewish
 from runner.core.ledger import Node
 from runner.core.model import BLOCKED, PENDING, Attempt, Proposal, Step
-from runner.errors import GrowthLimit
+from runner.errors import GrowthLimit, Refused
 
 
 class Intake:
-    """Admits batches for one run, and counts them. `part`: how many jobs may enter in one go."""
+    """Admits batches for one run, and counts them. `part`: how many jobs may enter in one go; `checked`: how many steps
+    of the check may be taken at once.
+    """
 
-    def __init__(self, board: Board, *, resuming: bool, part: int) -> None:
+    def __init__(self, board: Board, *, resuming: bool, part: int, checked: int) -> None:
         self._board = board
         self._admission = Admission(board.ledger, resuming=resuming)
         self._part = part
+        self._checked = checked
+        self._batch: list[Proposal] = []  # that is being checked
+        self._steps: Steps | None = None  # of its check, that are still to be taken
+        self._interrupted = False  # other events came between the steps
         self._rest: deque[Admitted] = deque()
         self._by_name = False
         self._then: Callable[[], None] | None = None
+        self._refused: Callable[[Refused], None] | None = None
         self.admitted = 0
 
     @property
     def remaining(self) -> int:
         """How many jobs of the batch under way are still to enter."""
-        return len(self._rest)
+        return len(self._rest) + len(self._batch)
 
-    def admit(self, batch: list[Proposal], then: Callable[[], None] | None = None, *, by_name: bool = False) -> None:
-        """Take up a batch; `then`, when all of it has entered. Raises Refused (a conflict, a cycle, endless growth),
-        with nothing changed.
+    @property
+    def checking(self) -> bool:
+        """Whether the batch under way is still being checked, and may be refused."""
+        return self._steps is not None
+
+    def admit(
+        self,
+        batch: list[Proposal],
+        then: Callable[[], None] | None = None,
+        refused: Callable[[Refused], None] | None = None,
+        *,
+        by_name: bool = False,
+    ) -> None:
+        """Take up a batch; `then`, when all of it has entered. If it is refused (a conflict, a cycle, endless growth),
+        nothing is changed: `refused` is told, sooner or later; without that, Refused is raised.
         """
-        if len(batch) > policy.MAX_CHILDREN:
-            raise GrowthLimit(f"{len(batch):,} jobs at once (the limit is {policy.MAX_CHILDREN:,})")
-        if self.admitted + len(batch) > policy.MAX_JOBS:
-            raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
-        plan = self._admission.plan(batch, self._board.unmade, by_name=by_name)
+        self._by_name, self._then, self._refused = by_name, then, refused
+        try:
+            if len(batch) > policy.MAX_CHILDREN:
+                raise GrowthLimit(f"{len(batch):,} jobs at once (the limit is {policy.MAX_CHILDREN:,})")
+            if self.admitted + len(batch) > policy.MAX_JOBS:
+                raise GrowthLimit(f"this run has admitted {self.admitted:,} jobs (the limit is {policy.MAX_JOBS:,})")
+            if refused is None:
+                self._enter_first(self._check(batch))
+            else:
+                self._batch, self._steps, self._interrupted = batch, self._stepwise(batch), False
+                self._go_on_checking(self._checked)
+        except Refused as error:
+            self._refuse(error)
+
+    def _refuse(self, error: Refused) -> None:
+        self._batch, self._steps, self._then = [], None, None
+        refused, self._refused = self._refused, None
+        if refused is None:
+            raise error
+        refused(error)
+
+    def _stepwise(self, batch: list[Proposal]) -> Steps:
+        return self._admission.steps(batch, self._board.unmade, by_name=self._by_name, part=self._part)
+
+    def _check(self, batch: list[Proposal]) -> Plan:
+        steps = self._stepwise(batch)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                plan: Plan = end.value
+                return plan
+
+    def _go_on_checking(self, count: int) -> None:
+        assert self._steps is not None
+        try:
+            for _ in range(count):
+                next(self._steps)
+            self._interrupted = True
+        except StopIteration as end:
+            plan: Plan = end.value
+            batch, self._batch, self._steps = self._batch, [], None
+            if self._interrupted and not plan.divisible:
+                plan = self._check(batch)  # meanwhile jobs may have begun that it touches
+            self._enter_first(plan)
+
+    def _enter_first(self, plan: Plan) -> None:
+        """A batch that was checked enters, or the first part of it."""
         staged = tuple(proposal.staged for proposal in plan.outdated if proposal.staged)
         if staged:
             self._board.out.append(Discard(staged))
-        if len(batch) > self._part and self._admission.divisible(plan):
+        if plan.divisible:
+            self.admitted += len(plan.admitted)
             self._rest.extend(plan.admitted)
-            self._by_name, self._then = by_name, then
             self._board.finders += 1  # what is to come may be what others come after
-            self.go_on(self._part)
+            self._enter_part(self._part)
         else:
             self._take_up(plan)
-            if then is not None:
-                then()
-        self.admitted += len(batch)
+            self.admitted += len(plan.admitted)
+            self._have_entered()
 
     def go_on(self, count: int) -> None:
-        """Let the next `count` jobs of the batch enter."""
+        """Let the next `count` jobs of the batch enter, or take so many steps of its check."""
+        if self._steps is None:
+            self._enter_part(count)
+            return
+        try:
+            self._go_on_checking(count)
+        except Refused as error:
+            self._refuse(error)
+
+    def _enter_part(self, count: int) -> None:
         rest = self._rest
         part = [self._admission.anew(rest.popleft(), by_name=self._by_name) for _ in range(min(count, len(rest)))]
         self._take_up(Plan(part, {}, {}))
         if not rest:
             self._board.finders -= 1
-            then, self._then = self._then, None
-            if then is not None:
-                then()
+            self._have_entered()
+
+    def _have_entered(self) -> None:
+        then, self._then, self._refused = self._then, None, None
+        if then is not None:
+            then()
 
     def upcoming(self, start: int, stop: int) -> list[Create]:
         """The new jobs among the next to enter, from the `start`-th to before the `stop`-th."""

@@ -1,6 +1,7 @@
 """What the engine knows of every job: its status, and for those it deals with, the rest.
 
-A job that no event of this run has touched is a bare Status: a million done jobs cost a million names and no more.
+A job that no event of this run has touched is a bare Status: a million done jobs cost a million names and no more. So
+do pending ones that an earlier runner left, until they are taken over.
 Who comes after a job is written down as well, and kept when that job is settled: it may be opened again, or bring
 other bytes, and then they must hear of it. The ledger answers questions; it changes nothing by itself.
 """
@@ -14,7 +15,7 @@ from itertools import chain
 
 import msgspec
 
-from runner.core.model import CANCELLED, HOPELESS, QUARANTINE, Json, Limit, Proposal, Status, Stored
+from runner.core.model import BLOCKED, CANCELLED, HOPELESS, PENDING, QUARANTINE, Json, Limit, Proposal, Status, Stored
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 NO_LIMITS: Mapping[str, Limit] = {}
@@ -141,13 +142,32 @@ class Ledger:
         self.node = self._nodes.get
         self.revivable: set[str] = set()
         self.failed: frozenset[str] = frozenset()  # in this run, before it was interrupted
+        self.left = 0  # how many pending jobs are known by their names only
+        self._left_after: Mapping[str, tuple[str, ...]] = {}  # what those come after
 
-    def load(self, statuses: Mapping[str, Status], owners: Mapping[str, str], revivable: Iterable[str]) -> None:
+    def load(
+        self,
+        statuses: Mapping[str, Status],
+        owners: Mapping[str, str],
+        revivable: Iterable[str],
+        waiting: Mapping[str, tuple[str, ...]] = {},
+    ) -> None:
         """Take over what recovery found."""
         self._statuses.update(statuses)
-        self._names.update(dict.fromkeys(id[:-17] for id in statuses))
+        self._names.update(dict.fromkeys([id[:-17] for id in statuses]))
         self._owners.update(owners)
         self.revivable.update(revivable)
+        self.left += list(statuses.values()).count(PENDING)
+        self._left_after = waiting
+        for id, after in waiting.items():
+            self._link(id, after, ())
+
+    def note(self, id: str, status: Status) -> None:
+        """A job that this run does not deal with has come to lie there."""
+        self.forget(id)
+        self._statuses[id] = status
+        self.left += status is PENDING
+        self._names[id[:-17]] = None
 
     def status(self, id: str) -> Status | None:
         node = self._nodes.get(id)
@@ -163,12 +183,13 @@ class Ledger:
         """Write down a node, in place of what stood there."""
         old = self.node(node.id)
         self._nodes[node.id] = node
-        self._statuses.pop(node.id, None)
+        if self._statuses.pop(node.id, None) is PENDING:
+            self.left -= 1
         self._names[node.id[:-17]] = None
         if node.others:
             self.own(node, node.others)
         if node.after:
-            self._link(node.id, node.after, old.after if old is not None else ())
+            self._link(node.id, node.after, old.after if old is not None else self._left_after.get(node.id, ()))
 
     def own(self, node: Node, others: tuple[str, ...]) -> None:
         """These are its outputs, besides the first."""
@@ -200,14 +221,28 @@ class Ledger:
             if node is not None:
                 yield node
 
+    def others_after(self, id: str, besides: Collection[str]) -> bool:
+        """Whether any job may come after this one that is not among those, also of jobs known by name only."""
+        return any(reader not in besides for reader in self._readers.get(id))
+
     def forget(self, id: str) -> None:
         """Its file left the status folders."""
         self._nodes.pop(id, None)
-        self._statuses.pop(id, None)
+        if self._statuses.pop(id, None) is PENDING:
+            self.left -= 1
 
     def is_open(self, id: str) -> bool:
+        """Whether jobs that come after it have to wait."""
         node = self._nodes.get(id)
-        return node is not None and node.phase is not SETTLED
+        return self._statuses.get(id) is PENDING if node is None else node.phase is not SETTLED
+
+    def waits_for(self, id: str) -> tuple[str, ...]:
+        """What a job comes after that may yet have to wait for it; nothing, if this run is not going to run it."""
+        node = self._nodes.get(id)
+        if node is None:
+            left = self._left_after.get(id, ()) if self._statuses.get(id) is PENDING else ()
+            return tuple(map(self.successor, left))
+        return node.after if node.open or node.proposed or node.status is BLOCKED else ()
 
     def hopeless(self, node: Node) -> str | None:
         """One that the job comes after and that will not succeed: failed, blocked, cancelled, in quarantine, nowhere.

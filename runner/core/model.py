@@ -155,4 +155,5 @@ class Stored(Struct, frozen=True, kw_only=True):
     delay: float | None = None  # seconds that it still has to wait
     finished: bool = False  # lacked only its last rename
     spent: bool = False  # it is not tried again, and lacked only its last rename
+    named: bool = False  # it is a root of the run that goes on, which would propose it just so
     problem: Attempt | None = None  # it can never run: its class is gone, its module is broken

@@ -12,7 +12,7 @@ from runner.core.departures import Departures
 from runner.core.events import Asked, Invalidated, Judged, Verified
 from runner.core.intake import Intake
 from runner.core.ledger import ASKING, BUSY, JUDGING, SETTLED, Node
-from runner.core.model import DONE, QUARANTINE, RUNNING, Step
+from runner.core.model import DONE, QUARANTINE, RUNNING, Status, Step
 from runner.errors import Refused
 
 
@@ -63,11 +63,14 @@ class Review:
         if event.error is not None:
             self.expire(node, event.error)
             return
-        try:
-            self._intake.admit(event.children, lambda: self._answered(node, event))
-        except Refused as refused:
-            self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
-            self.expire(node, str(refused))
+        self._intake.admit(
+            event.children, lambda: self._answered(node, event), lambda error: self._refused(node, event, error)
+        )
+
+    def _refused(self, node: Node, event: Asked, error: Refused) -> None:
+        """Its children cannot be admitted."""
+        self._board.out.append(Discard(tuple(child.staged for child in event.children if child.staged)))
+        self.expire(node, str(error))
 
     def _answered(self, node: Node, event: Asked) -> None:
         """Its children are there."""
@@ -99,7 +102,7 @@ class Review:
             if node is not None and node.status is RUNNING:
                 node.distrusted = True  # what its worker is making now is not to be relied on either
                 continue
-            self._distrust(self._board.node_of(id))
+            self._distrust(id, status)
             if node is None or node.status is not DONE or not node.proposed:
                 continue
             if node.phase is SETTLED:
@@ -112,8 +115,8 @@ class Review:
         """A worker is through with it: whether a person invalidated it meanwhile. Then its record is marked."""
         distrusted, node.distrusted = node.distrusted, False
         if distrusted:
-            self._distrust(node)
+            self._distrust(node.id, node.status)
         return distrusted
 
-    def _distrust(self, node: Node) -> None:
-        self._board.out.append(Distrust(node.id, node.status))
+    def _distrust(self, id: str, status: Status) -> None:
+        self._board.out.append(Distrust(id, status))

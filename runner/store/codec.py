@@ -125,9 +125,29 @@ class Brief(Struct, frozen=True, kw_only=True):
     result: Record | None = None
 
 
+class _Glimpse(Struct, frozen=True):
+    """As much of an attempt as tells whether it counts."""
+
+    outcome: str
+    final: bool = False
+
+
+class Glance(Struct, frozen=True, kw_only=True):
+    """As much of a pending job's file as tells whether it can be left alone until its turn comes."""
+
+    schema: int = SCHEMA
+    id: str
+    task: str
+    after: tuple[Id, ...] = ()
+    not_before: Stamp | None = None
+    retries_from: Count = 0
+    attempts: list[_Glimpse] = []
+
+
 _FIELDS = tuple(f for f in JobFile.__struct_fields__ if f != "extra")
 _decoder = msgspec.json.Decoder(JobFile)
 _brief = msgspec.json.Decoder(Brief)
+_glance = msgspec.json.Decoder(Glance)
 _any = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _format = msgspec.json.format
@@ -161,6 +181,15 @@ def skim(data: bytes, name: str) -> Brief | None:
     """A file of ours, at a third of the cost; None where only `decode` can tell what is wrong with it."""
     try:
         job = _brief.decode(data)
+    except (ValueError, RecursionError):
+        return None
+    return job if job.id == name and job.schema == SCHEMA else None
+
+
+def glance(data: bytes, name: str) -> Glance | None:
+    """The same, at a tenth of the cost."""
+    try:
+        job = _glance.decode(data)
     except (ValueError, RecursionError):
         return None
     return job if job.id == name and job.schema == SCHEMA else None

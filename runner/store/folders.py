@@ -192,19 +192,20 @@ class FolderStore:
         return put_aside(self.shelf, folder, name, reason)
 
     def recover(
-        self, visit: recovery.Visit | None = None
+        self, visit: recovery.Visit | None = None, leave: recovery.Leave | None = None
     ) -> tuple[dict[str, Status], list[tuple[JobFile, Status, bool]]]:
         """Every id with its status, and each unfinished job as (job, status, finished), read and checked.
 
         With `visit`, each is given to that instead, and the list is empty: a million decoded jobs take a gigabyte.
-        Sweeps tmp/, and quarantines what is no valid job. Raises NewerSchema, and then nothing was moved.
+        `leave`: of which pending jobs a glance is enough. Sweeps tmp/, and quarantines what is no valid job. Raises
+        NewerSchema, and then nothing was moved.
         """
         found: list[tuple[JobFile, Status, bool]] = []
 
         def keep(job: JobFile, status: Status, finished: bool) -> None:
             found.append((job, status, finished))
 
-        return recovery.recover(self.shelf, visit or keep), found
+        return recovery.recover(self.shelf, visit or keep, leave), found
 
     # --------------------------------------------------------------------------------------------------- looking
 
@@ -266,9 +267,13 @@ class FolderStore:
                 last = before
         return None
 
-    def read(self, id: str, status: Status) -> JobFile:
-        """The job file. Raises FileNotFoundError, BadJobFile, NewerSchema."""
-        return self.shelf.parse(self.shelf.load(id, status), id, status)
+    def read(self, id: str, status: Status, *, remember: bool = False) -> JobFile:
+        """The job file. Raises FileNotFoundError, BadJobFile, NewerSchema. `remember`: its claim comes soon."""
+        data = self.shelf.load(id, status)
+        job = self.shelf.parse(data, id, status)
+        if remember:
+            self.shelf.remember(id, data)
+        return job
 
     def brief(self, id: str, status: Status) -> Brief:
         """As much of the job file as a judgement needs; free if its wish was just compared. Raises as `read` does."""

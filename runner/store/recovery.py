@@ -4,6 +4,9 @@ Theory of operation. First everything that has to be read is read, and nothing i
 version must find its folder as it was. Only then what dead writers left in tmp/ is swept, and what is no valid job
 goes to quarantine/. Both can be cut short anywhere, and done again. No job is moved between statuses here: the rule
 book decides that. Only with the runner lock held.
+
+Every unfinished file is read before anything starts, but a pending job may then be left alone, if a glance at it tells
+that its name says enough for now: a million of them need not be understood before the first one runs.
 """
 
 from __future__ import annotations
@@ -13,22 +16,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from runner.core.model import FLOW_ORDER, UNFINISHED, Status
+from runner.core.model import BLOCKED, FLOW_ORDER, PENDING, RUNNING, UNFINISHED, Status
 from runner.errors import BadJobFile
 from runner.store import codec
-from runner.store.codec import JobFile
+from runner.store.codec import Glance, JobFile
 from runner.store.files import writer_is_gone
 from runner.store.quarantine import put_aside
 from runner.store.shelf import TMP, Shelf, same_job
 
 Visit: TypeAlias = Callable[[JobFile, Status, bool], None]
+Leave: TypeAlias = Callable[[Glance, bytes], bool]
 _Fault: TypeAlias = tuple[Status, str, str]  # folder, file name, reason
 
 STATUS_FOLDERS = tuple(status for status in FLOW_ORDER if status is not Status.QUARANTINE)
 
 
-def recover(shelf: Shelf, visit: Visit) -> dict[str, Status]:
-    """Every id with its status; `visit(job, status, finished)` for each unfinished job as it is read.
+def recover(shelf: Shelf, visit: Visit, leave: Leave | None = None) -> dict[str, Status]:
+    """Every id with its status; `visit(job, status, finished)` for each unfinished job as it is read, but for pending
+    ones that `leave` wants left alone.
 
     `finished`: it lies in running/, and lacks only its last rename. Raises NewerSchema, and then nothing was moved.
     """
@@ -40,12 +45,17 @@ def recover(shelf: Shelf, visit: Visit) -> dict[str, Status]:
         for id, status in list(statuses.items()):
             if status in UNFINISHED:
                 try:
-                    job = shelf.parse(shelf.load(id, status), id, status)
+                    data = shelf.load(id, status) if status is BLOCKED else shelf.load_name(status, f"{id}.json")
+                    if leave is not None and status is PENDING:
+                        seen = codec.glance(data, id)
+                        if seen is not None and leave(seen, data):
+                            continue
+                    job = shelf.parse(data, id, status)
                 except BadJobFile as error:
                     statuses[id] = Status.QUARANTINE
                     faults.append((status, f"{id}.json", str(error)))
                     continue
-                visit(job, status, status is Status.RUNNING and is_finished(shelf, job))
+                visit(job, status, status is RUNNING and is_finished(shelf, job))
     _sweep(shelf)
     for folder, name, reason in faults:
         put_aside(shelf, folder, name, reason)

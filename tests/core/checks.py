@@ -28,7 +28,8 @@ def check(world: World) -> None:
     nodes = list(ledger.nodes())
     board = world.engine._board
     settled = all(node.phase is Phase.SETTLED for node in nodes)
-    assert world.engine.finished == (settled and not world.engine.entering), world.told()
+    assert world.engine.finished == (settled and not (world.engine.entering or world.engine.left)), world.told()
+    assert world.engine.left == sum(s is Status.PENDING and ledger.node(id) is None for id, s in scan.items())
     assert world.engine.busy == sum(node.phase is Phase.BUSY for node in nodes), world.told()
     uncommitted = {event.id for event in world.group}  # type: ignore[union-attr]
     unsettled = set(world.engine.with_workers()) - world.working.keys() - uncommitted
@@ -44,7 +45,9 @@ def check(world: World) -> None:
         assert (node.id in board.missing) <= node.open, world.told()
         assert (node.id in board.unsure) <= (node.phase is Phase.HELD), world.told()
     finders = sum(node.finds and node.open for node in nodes)
-    assert board.finders == finders + (world.engine.entering > 0) + (not world.engine._rooted), world.told()
+    in_parts = world.engine.entering > 0 and not world.engine.checking
+    more = in_parts + (not world.engine._rooted) + (world.engine.left > 0)
+    assert board.finders == finders + more, world.told()
     assert board.finders or not board.unsure, world.told()
     for job in world.store.folders[Status.DONE].values():
         assert set((job.result or {}).get("found", ())) <= scan.keys() | handed, f"{job.id}\n{world.told()}"

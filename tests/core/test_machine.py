@@ -82,10 +82,11 @@ class Machine(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(made=kinds(), batch=batches, links=edges)
-    def begin(self, made: list[Kind], batch: Batch, links: Links) -> None:
+    @initialize(made=kinds(), batch=batches, links=edges, lazy=st.booleans())
+    def begin(self, made: list[Kind], batch: Batch, links: Links, lazy: bool) -> None:
         self.made = made
         self.world = World(made, ["source"])
+        self.world.lazy = lazy
         self.world.submit(self.wishes(batch), self.graph(links))
 
     def wishes(self, batch: Batch) -> list[Wish]:
@@ -122,6 +123,20 @@ class Machine(RuleBasedStateMachine):
     @may_crash
     def enter_more_of_the_batch(self, count: int) -> None:
         self.world.enter(count)
+
+    @precondition(lambda self: self.world.left)
+    @rule(count=st.integers(1, 3))
+    @may_crash
+    def take_over_more(self, count: int) -> None:
+        self.world.take_over(count)
+
+    @precondition(
+        lambda self: self.world.unnamed is not None and not (self.world.engine.entering or self.world.engine.deferred)
+    )
+    @rule(count=st.integers(0, 2))
+    @may_crash
+    def name_more_roots(self, count: int) -> None:
+        self.world.name(count)
 
     @rule(free=st.integers(1, 4))
     @may_crash

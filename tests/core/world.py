@@ -33,6 +33,7 @@ from runner.core.events import (
     Returned,
     Slots,
     Submitted,
+    TakenOver,
     Ticked,
     Traced,
     Verified,
@@ -40,6 +41,7 @@ from runner.core.events import (
     WorkerLost,
     Wound,
 )
+from runner.core.ledger import output_hash
 from runner.core.model import TRANSITIONS, Attempt, Need, Proposal, Status, Step, Stored
 from runner.errors import Refused
 from runner.store import codec
@@ -51,6 +53,7 @@ from tests.core.story import brief
 from tests.core.workshop import RETRIES, Workshop, dropped, failures, is_final
 
 PART = 2  # jobs that enter in one go, of batches of up to five
+CHECKED = 5  # steps that their check takes in one go, of up to twenty
 RETURNABLE = (Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
 
@@ -80,6 +83,9 @@ class World:
         self.launches: Counter[str] = Counter()  # that were to run the job
         self.begins: dict[str, float] = {}  # limit key with a rate -> when a job that has it began last, in any run
         self.last_start = -inf  # the same for all keys, as the disk has it
+        self.lazy = False  # pending jobs are taken over in parts
+        self.left: list[str] = []  # of these, those that are still to be
+        self.unnamed: list[str] | None = None  # the roots that a run which goes on has still to name; None: it has
         self.crashes = 0
         self._begin_run()
 
@@ -94,7 +100,8 @@ class World:
         self._fresh_engine(resuming=False)
 
     def _fresh_engine(self, *, resuming: bool) -> None:
-        self.engine = Engine(resuming=resuming, part=PART, last_start=self.last_start)
+        self.engine = Engine(resuming=resuming, part=PART, checked=CHECKED, last_start=self.last_start)
+        self.resuming = resuming
         self.working: dict[str, tuple[Launch, JobFile]] = {}
         self.unbegun: set[str] = set()  # of these, that have a rate and have not begun
         self.untold: dict[str, float] = {}  # that have begun, and when: the engine has not heard of it
@@ -120,7 +127,9 @@ class World:
         unadmitted, self.unadmitted = self.unadmitted, None
         self._fresh_engine(resuming=unadmitted is None)
         self._recover()
-        if unadmitted is None:
+        if unadmitted is None and self.lazy:
+            self.unnamed = [id for id in self.roots if id not in self.left]
+        elif unadmitted is None:
             self.do(Submitted(self.known(self.roots)))
         else:
             self._submit_roots(unadmitted)
@@ -131,6 +140,9 @@ class World:
     def _recover(self) -> None:
         statuses, found = self.store.recover()
         unfinished = [self._stored(job, status, finished) for job, status, finished in found]
+        left = [item for item in unfinished if self.lazy and self._is_plain(item)]
+        self.left, self.unnamed = [item.id for item in left], None
+        unfinished = [item for item in unfinished if item.id not in self.left]
         owners = {
             path: job.id
             for job in self.store.folders[Status.DONE].values()
@@ -146,7 +158,32 @@ class World:
             for id, job in self.store.folders[Status.FAILED].items()
             if job.attempts and job.attempts[-1]["run"] == self.store.run
         )
-        self.do(Recovered(statuses, unfinished, owners, revivable, failed))
+        waiting = {item.id: item.after for item in left if item.after}
+        self.do(Recovered(statuses, unfinished, owners, revivable, failed, waiting))
+
+    def _is_plain(self, item: Stored) -> bool:
+        """Whether its name and what it comes after are all that has to be known of it by now."""
+        makers = {id[-16:] for id in item.after}
+        unbound = any(output_hash(need.path) not in makers for need in item.inputs)
+        special = unbound or item.spent or item.delay is not None or len(item.outputs) > 1
+        return item.status is Status.PENDING and not special
+
+    def take_over(self, count: int) -> None:
+        """More of what the last runner left; some of it was proposed or cancelled since."""
+        ids, self.left = self.left[:count], self.left[count:]
+        ledger = self.engine.ledger
+        known = [id for id in ids if ledger.node(id) is None and ledger.status(id) is Status.PENDING]
+        jobs = [self.store.read(id, Status.PENDING) for id in known]
+        self.do(TakenOver([self._named(self._stored(job, Status.PENDING, False)) for job in jobs]))
+
+    def _named(self, item: Stored) -> Stored:
+        return replace(item, named=self.resuming and item.id in self.roots)
+
+    def name(self, count: int) -> None:
+        """More roots of a run that goes on."""
+        assert self.unnamed is not None
+        ids, self.unnamed = self.unnamed[:count], self.unnamed[count:] or None
+        self.do(Submitted(self.known(ids), more=self.unnamed is not None))
 
     def _stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
         kind = self.kinds[job.id]
@@ -583,7 +620,8 @@ class World:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do."""
-        return self.engine.finished and not (self.judging or self.walks or self.group or self.working)
+        more = self.left or self.unnamed is not None
+        return self.engine.finished and not (more or self.judging or self.walks or self.group or self.working)
 
     def turn(
         self, outcome: str = "same", found: Sequence[Wish | Kind] | None = None, edges: Edges | None = None
@@ -591,6 +629,10 @@ class World:
         """Whatever comes next. `found` None: the children of last time."""
         if self.engine.entering or self.engine.deferred:
             self.enter(1)
+        elif self.left:
+            self.take_over(1)
+        elif self.unnamed is not None:
+            self.name(1)
         elif self.judging:
             self.judge()
         elif self.walks:
