@@ -34,8 +34,11 @@ def why_no_loop() -> str | None:
 
 
 @contextmanager
-def ground(given: Path | None) -> Iterator[Path]:
-    """An empty folder to measure in, removed afterwards. Exits, saying why, if there is none to be had."""
+def ground(given: Path | None, gigabytes: int = GIGABYTES) -> Iterator[Path]:
+    """An empty folder to measure in, removed afterwards. Exits, saying why, if there is none to be had.
+
+    `gigabytes`: room for twice so many times 120,000 job files; only what is written takes room on the disk below.
+    """
     warn_if_busy()
     if given is not None:
         with tempfile.TemporaryDirectory(dir=given, prefix="bench-") as folder:
@@ -48,8 +51,8 @@ def ground(given: Path | None) -> Iterator[Path]:
         image, mounted = Path(folder) / "disk.img", Path(folder) / "disk"
         mounted.mkdir()
         with image.open("wb") as file:
-            file.truncate(GIGABYTES * 2**30)
-        quiet = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+            file.truncate(gigabytes * 2**30)
+        quiet = ["-q", "-F", "-i", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
         subprocess.run(["mkfs.ext4", *quiet, str(image)], check=True)
         made = subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], capture_output=True, text=True)
         if made.returncode:

@@ -111,6 +111,11 @@ def chains(count: int, length: int = 10) -> Graph:
     return {link: {links[n - 1]} if n % length else set() for n, link in enumerate(links)}
 
 
+def chain(count: int) -> Graph:
+    """One chain: each waits for the one before."""
+    return chains(count, count)
+
+
 def found(count: int, roots: int = 20) -> Iterator[Task]:
     """`roots` sites, each of which finds as many pairs of fetch and parse as make about `count` tasks in all."""
     return (Site(f"site{number}", count // roots // 2) for number in range(roots))

@@ -87,7 +87,7 @@ class Admission:
         admitted = []
         for proposal in batch:
             yield
-            admitted.append(self._admit(proposal, makers, superseded, by_name))
+            admitted.append(self._admit(proposal, ids, makers, superseded, by_name))
         rebound = self._rebind(makers, unmade, superseded, ids)
         yield from self._check_batch(admitted, rebound, superseded)
         divisible = False
@@ -120,7 +120,12 @@ class Admission:
         return replace(entry, fate=self._fate(entry.proposal, by_name))
 
     def _admit(
-        self, proposal: Proposal, makers: Mapping[str, str], superseded: Mapping[str, str], by_name: bool
+        self,
+        proposal: Proposal,
+        batch: set[str],
+        makers: Mapping[str, str],
+        superseded: Mapping[str, str],
+        by_name: bool,
     ) -> Admitted:
         node = self._ledger.node(proposal.id)
         named = proposal.after
@@ -133,7 +138,7 @@ class Admission:
         if superseded:
             named = tuple(superseded.get(id, id) for id in named if superseded.get(id) != proposal.id)
         if named:
-            now = {id: self._ledger.successor(id) for id in named}
+            now = {id: id if id in batch else self._ledger.successor(id) for id in named}
             named = tuple(maker for id, maker in now.items() if maker == id or maker != proposal.id)
         if not proposal.inputs:
             return Admitted(proposal, self._fate(proposal, by_name), tuple(dict.fromkeys(named)) if named else (), ())

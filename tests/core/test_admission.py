@@ -221,6 +221,12 @@ class TestBinding:
         ]
         assert rules.out.index(Create(wish("b"), ())) < len(rules.out) - 1, "created before anybody comes after it"
 
+    def test_a_cycle_through_one_that_comes_back_is_a_cycle(self) -> None:
+        rules = Rules()
+        known = {id_of("a"): Status.CANCELLED, id_of("a", "Heir"): Status.DONE, id_of("b"): Status.DONE}
+        rules.do(Recovered(known, [], revivable=frozenset({id_of("a")})))
+        rules.refuses(CycleFound, wish("a", "b"), wish("b", "a"))
+
     def test_a_job_that_reads_its_own_output_is_a_cycle(self) -> None:
         assert "its Input and its Output" in Rules().refuses(CycleFound, wish("a", reads=("a",)))
 

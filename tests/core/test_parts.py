@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from runner.core.engine import Engine
-from runner.core.events import Asked, Continued, Event, Failed, Finished, Lacked, Recovered, Returned, Slots, Submitted
+from runner.core.events import (
+    Asked,
+    Cancelled,
+    Continued,
+    Event,
+    Failed,
+    Finished,
+    Invalidated,
+    Lacked,
+    Recovered,
+    Returned,
+    Slots,
+    Submitted,
+    TakenOver,
+)
 from runner.core.model import Proposal, Status, Stored
 from runner.errors import Conflict, CycleFound
 from tests.core.direct import id_of, names, wish
@@ -131,3 +145,146 @@ def test_what_is_to_come_can_be_written_ahead() -> None:
     assert names(list(run.engine.upcoming(2, 9))) == ["create e"]
     run.do(Continued(2))
     assert names(list(run.engine.upcoming(0, 9))) == ["create e"]
+
+
+# ------------------------------------------------------------------------------------------------ checked in steps
+
+
+def stepwise(*batch: Proposal) -> Parts:
+    """An engine that takes few steps of a check at a time."""
+    run = Parts()
+    run.engine = Engine(part=2, checked=5)
+    run.first = run.do(Submitted(list(batch)))
+    return run
+
+
+def test_what_a_job_has_found_is_checked_while_others_work() -> None:
+    run = stepwise(wish("a"), wish("b"))
+    run.do(Slots(2))
+    assert run.finish("a", wish("c"), wish("d"), wish("e")) == []
+    assert run.engine.checking
+    assert run.engine.entering
+    assert list(run.engine.upcoming(0, 9)) == [], "it may still be refused"
+    assert run.finish("b") == ["finish b"], "and nobody waits for that"
+    assert run.do(Continued(5)) == []
+    assert run.do(Continued(20)) == ["create c", "create d"]
+    assert not run.engine.checking
+    assert run.do(Continued(1)) == ["create e", "finish a"]
+
+
+def test_a_batch_that_is_refused_after_some_steps_fails_its_finder() -> None:
+    run = stepwise(wish("a"), wish("b"))
+    run.do(Slots(2))
+    children = [wish("c"), wish("d"), wish("e"), wish("b", name="Heir")]
+    assert run.finish("a", *children) == []
+    assert run.do(Continued(50)) == ["discard", "fail a"]
+    assert not run.engine.entering
+    assert run.finish("b", wish("x")) == ["create x", "finish b"], "and the next one comes"
+
+
+def test_a_job_that_began_while_the_one_that_is_to_make_its_output_was_checked_is_not_superseded() -> None:
+    left = Stored(id=id_of("e", "Old"), status=Status.PENDING, outputs=("e",))
+    run = stepwise()
+    run.do(Recovered({left.id: Status.PENDING}, [left]), Submitted([wish("a", priority=1)]))
+    run.do(Slots(1))
+    children = [wish("c"), wish("d"), wish("e")]
+    assert run.finish("a", *children) == []
+    claimed = run.do(Slots(1))
+    assert [word.partition(" ")[0] for word in claimed] == ["claim", "launch"]
+    assert run.do(Continued(50)) == ["discard", "fail a"], "it would supersede what runs"
+
+
+# --------------------------------------------------------------------------------------------- taken over in parts
+
+
+def pending(path: str, *after: str, **more: object) -> Stored:
+    fields = {"outputs": (path,), "after": tuple(map(id_of, after)), **more}
+    return Stored(id=id_of(path), status=Status.PENDING, **fields)  # type: ignore[arg-type]
+
+
+def left_behind(*jobs: Stored, **others: Status) -> Parts:
+    """An engine that knows of these jobs their names, and what they come after."""
+    run = Parts()
+    statuses = {**{job.id: job.status for job in jobs}, **{id_of(path): status for path, status in others.items()}}
+    waiting = {job.id: job.after for job in jobs if job.after}
+    run.do(Recovered(statuses, [], waiting=waiting), Submitted([]))
+    return run
+
+
+def test_what_is_left_is_open_before_it_is_taken_over() -> None:
+    a, b = pending("a"), pending("b", "a")
+    run = left_behind(a, b)
+    assert (run.engine.left, run.engine.finished) == (2, False)
+    assert run.engine.tally() == {Status.PENDING: 2}
+    run.do(TakenOver([b]))
+    assert run.do(Slots(9)) == [], "it comes after one that nobody has looked into"
+    run.do(TakenOver([a]))
+    assert run.engine.left == 0
+    assert run.do(Slots(9)) == ["claim a", "launch a"]
+    run.finish("a")
+    assert run.do(Slots(9)) == ["claim b", "launch b"]
+
+
+def test_what_was_proposed_or_cancelled_before_is_not_taken_over() -> None:
+    run = left_behind(pending("a"), pending("b"), pending("c", "b"))
+    run.do(Submitted([wish("a", params={"new": 1}, fingerprint="new")]), Cancelled((id_of("b"),)))
+    assert run.engine.left == 1
+    assert run.do(TakenOver([pending("a"), pending("b"), pending("c", "b")])) == ["block c"]
+    assert run.engine.ledger[id_of("a")].fingerprint == "new"
+
+
+def test_one_that_is_damaged_or_gone_blocks_who_comes_after_it() -> None:
+    run = left_behind(pending("a"), pending("b", "a"), pending("c"), pending("d", "c"))
+    assert run.do(TakenOver([pending("b", "a")], damaged=(id_of("a"),))) == ["block b"]
+    assert run.do(TakenOver([pending("d", "c")], lost=(id_of("c"),))) == ["block d"]
+    assert run.engine.finished
+
+
+def test_who_came_after_a_former_owner_comes_after_the_new_one() -> None:
+    old = pending("a")
+    run = left_behind(pending("b", "a"), a=Status.DONE)
+    run.do(Submitted([wish("a", name="Heir")]))
+    assert run.engine.ledger.status(old.id) is Status.CANCELLED
+    run.do(TakenOver([pending("b", "a")]))
+    assert run.engine.ledger[id_of("b")].after == (id_of("a", "Heir"),)
+
+
+def test_a_batch_that_would_wait_for_itself_through_what_is_left_is_refused() -> None:
+    run = left_behind(pending("b", "a"), a=Status.DONE)
+    for batch in ([wish("a", "b")], [wish("a", "b", name="Heir")]):
+        with pytest.raises(CycleFound):
+            run.do(Submitted(batch))
+    assert run.engine.left == 1
+
+
+def test_jobs_that_wait_for_each_other_fail_when_nothing_else_can_run() -> None:
+    a, b, c = pending("a", "b"), pending("b", "a"), pending("c")
+    run = left_behind(a, b, c)
+    run.do(TakenOver([a]), TakenOver([b]), TakenOver([c]))
+    assert run.do(Slots(9)) == ["claim c", "launch c"]
+    run.finish("c")
+    run.do(Slots(9))
+    assert run.engine.finished
+    assert {run.engine.ledger.status(job.id) for job in (a, b)} == {Status.FAILED}
+
+
+def test_a_root_that_is_taken_over_is_named_by_that() -> None:
+    run = left_behind(pending("a"), pending("b"))
+    run.do(TakenOver([pending("a", named=True), pending("b")]))
+    assert [run.engine.ledger[id_of(path)].proposed for path in "ab"] == [True, False]
+
+
+def test_nothing_is_certain_before_all_roots_are_named_again() -> None:
+    run = Parts()
+    statuses = {id_of("a"): Status.DONE, id_of("b"): Status.DONE}
+    run.do(Recovered(statuses, []))
+    assert run.do(Submitted([wish("b", "a")], more=True)) == ["rewish b"], "a root that it comes after may still be named"
+    assert run.do(Slots(9)) == []
+    assert run.do(Submitted([wish("a")])) == ["rewish a", "judge a"]
+
+
+def test_a_person_does_not_rely_on_one_that_is_left() -> None:
+    run = left_behind(pending("a"))
+    assert run.do(Invalidated((id_of("a"),))) == ["distrust a"]
+    run.do(TakenOver([pending("a")]))
+    assert run.do(Slots(9)) == ["claim a", "launch a"]
