@@ -1,7 +1,8 @@
 # make demo     a small site, scraped, killed half way, resumed
 # make test     all tests; those that need root, nginx or strace say so and are skipped where these are missing
 # make check    ruff, mypy --strict, import-linter
-# make bench    what a job costs, beside what its file operations alone cost
+# make bench    what a job costs, beside what its file operations alone cost, and beside other tools: an hour and more
+# make bench-smoke  counts, not times: file operations and syncs a job, what a start reads (needs strace)
 # make torture  the fault tests at length: kills and power cuts by the hundred (RUNNER_TEST_SEED=N repeats them)
 # make clean    remove what the commands above made
 #
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench torture clean
+.PHONY: demo test check bench bench-smoke torture clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -43,9 +44,10 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	@code=0; for part in throughput memory noop check scrape; do \
-		echo "==== bench/$$part.py"; $(BIN)/python -m bench.$$part $(BENCH_ARGS) || code=1; \
-	done; exit $$code
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-smoke: $(READY)
+	@$(BIN)/python -m bench.counts
 
 torture: $(READY)
 	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench import bars
 from bench.ground import command, shapes_project
 from bench.resume import killed
 from runner.backlog import Backlog
@@ -59,8 +60,7 @@ class Counts:
         self.met = True
 
     def say(self, what: str, found: float, most: float) -> None:
-        self.met &= found <= most
-        print(f"{what:58} {found:8.2f}   at most {most:g}{'' if found <= most else '   TOO MANY'}", flush=True)
+        self.met &= bars.met(what, found, most, unit="")
 
 
 # ------------------------------------------------------------------------------------------------- what a run asks for

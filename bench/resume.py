@@ -27,6 +27,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from bench import bars
 from bench.ground import HERE, arguments, command, count, ground, shapes_project
 from bench.memory import memory
 from runner import Task
@@ -182,14 +183,10 @@ def measure(folder: Path, state: str, jobs: int, pairs: int, *, smoke: bool) -> 
     print(f"{state:8} {jobs:8} {first:7.2f} {lowest:7.2f} {ratio:6.2f} {peak:7.0f} {whole:7.0f}   {ratios}", flush=True)
     if smoke:
         return True
-    bar, striven = BARS[state]
-    met = ratio <= bar
-    print(f"bar: {bar} x floor (striven for: {striven}): {ratio:.2f}: {'met' if met else 'MISSED'}")
+    good = bars.met(f"resume, {state}: until the first task has ended", ratio, *BARS[state], unit=" x floor")
     if state == PENDING:
-        most = max(peak, whole)
-        met &= most <= MEMORY[0]
-        print(f"bar: {MEMORY[0]} MB (striven for: {MEMORY[1]}): {most:.0f}: {'met' if most <= MEMORY[0] else 'MISSED'}")
-    return met
+        good &= bars.met("resume, pending: peak memory", max(peak, whole), *MEMORY, unit=" MB")
+    return good
 
 
 def main() -> int:

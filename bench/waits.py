@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import bars
 from bench.ground import HERE, arguments, ground
 from bench.ticks import spans
 
@@ -87,8 +88,7 @@ def finder(folder: Path, sizes: Sizes, runs: int) -> bool:
     middle = statistics.median(waits)
     told = " ".join(f"{wait:.1f}" for wait in waits)
     print(f"finder: longest wait {middle:.1f} ms   {told}", flush=True)
-    print(f"bar: {LONGEST:.0f} ms: {'met' if middle <= LONGEST else 'MISSED'}")
-    return middle <= LONGEST
+    return bars.met("the longest wait while one finds 50,000", middle, LONGEST, unit=" ms")
 
 
 def threads(folder: Path, sizes: Sizes, runs: int) -> bool:
@@ -96,8 +96,7 @@ def threads(folder: Path, sizes: Sizes, runs: int) -> bool:
     middle = statistics.median(shares)
     told = " ".join(f"{share:.1%}" for share in shares)
     print(f"threads: busy {middle:.1%} of the time   {told}", flush=True)
-    print(f"bar: {SHARE:.0%} (striven for: {STRIVEN:.0%}): {'met' if middle >= SHARE else 'MISSED'}")
-    return middle >= SHARE
+    return bars.met("threads are busy", 100 * middle, 100 * SHARE, 100 * STRIVEN, unit=" %", least=True)
 
 
 PARTS = {"finder": finder, "threads": threads}

@@ -278,7 +278,7 @@ def test_nothing_is_certain_before_all_roots_are_named_again() -> None:
     run = Parts()
     statuses = {id_of("a"): Status.DONE, id_of("b"): Status.DONE}
     run.do(Recovered(statuses, []))
-    assert run.do(Submitted([wish("b", "a")], more=True)) == ["rewish b"], "a root that it comes after may still be named"
+    assert run.do(Submitted([wish("b", "a")], more=True)) == ["rewish b"], "one that it comes after may still be named"
     assert run.do(Slots(9)) == []
     assert run.do(Submitted([wish("a")])) == ["rewish a", "judge a"]
 
