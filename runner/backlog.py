@@ -29,6 +29,9 @@ from runner.store.folders import FolderStore
 class Backlog:
     """For one run. Empty, it has nothing to say. `damaged`: files that it has put into quarantine/."""
 
+    first = 1024
+    """So many roots are named in one go at the start."""
+
     def __init__(self, store: FolderStore, catalog: Catalog) -> None:
         self._store = store
         self._catalog = catalog
@@ -37,6 +40,7 @@ class Backlog:
         self._roots: frozenset[str] = frozenset()
         self._unnamed: deque[str] | None = None  # None: there is nothing to be named again
         self._dropped: Callable[[], Iterable[str]] = tuple
+        self._first = self.first
         self.waiting: dict[str, tuple[str, ...]] = {}
         self.damaged = 0
 
@@ -111,8 +115,11 @@ class Backlog:
         return [first.popleft() for _ in range(min(count, len(first)))]
 
     def name(self, count: int, known: Callable[[Iterable[str]], list[Proposal]]) -> Submitted:
-        """The next so many roots; `known` gives jobs as they stand in their files."""
+        """The next so many roots; `known` gives jobs as they stand in their files. The first ones are not so few: most
+        runs have no more, and these are named before anything starts.
+        """
         assert self._unnamed is not None
+        count, self._first = max(count, self._first), 0
         ids = [self._unnamed.popleft() for _ in range(min(count, len(self._unnamed)))]
         if self._unnamed:
             return Submitted(known(ids), more=True)

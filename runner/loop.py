@@ -84,6 +84,7 @@ class Loop:
         self._deadline: float | None = None
         self._wound_up = False
         self._hindrance = ""
+        self._refused: Refused | None = None
         self.stopping = False
         self.killing = False
 
@@ -122,7 +123,8 @@ class Loop:
     def run(self) -> bool:
         """Work until nothing is left, or until asked to stop. Returns whether nothing is left.
 
-        Raises StateError or OSError where the machine hinders (the disk is full, say), once what ran has ended.
+        Raises StateError or OSError where the machine hinders (the disk is full, say), Refused where a root of a run
+        that goes on contradicts what was found since; once what ran has ended.
         """
         try:
             try:
@@ -134,6 +136,8 @@ class Loop:
             raise
         if self._hindrance:
             raise StateError(f"{self._hindrance}; {GO_ON}")
+        if self._refused is not None:
+            raise self._refused
         return self._engine.finished and self._wound_up
 
     def _work(self) -> None:
@@ -306,8 +310,23 @@ class Loop:
         if self._wants_more():
             commands += engine.handle(backlog.take(engine.part, engine.ledger), self._clock())
         if self._may_name():
-            commands += engine.handle(backlog.name(engine.part, self._rounds.known), self._clock())
+            commands += self._name_again(backlog.name(engine.part, self._rounds.known))
         return commands
+
+    def _name_again(self, roots: Submitted) -> list[Command]:
+        """Roots of a run that goes on. Of a large one some come late: what was found before may stand against them, as
+        it would not if it had come after them. The others go on, and then the run says why it cannot end.
+        """
+        handle, now = self._engine.handle, self._clock()
+        try:
+            return handle(roots, now)
+        except Refused as error:
+            self._refused = error
+        commands: list[Command] = []
+        for proposal in roots.batch:
+            with suppress(Refused):
+                commands += handle(Submitted([proposal], more=True), now)
+        return commands + handle(Submitted([], more=roots.more, dropped=roots.dropped), now)
 
     def _wants_more(self) -> bool:
         """Whether more jobs are to be taken over, so that workers have enough to do."""

@@ -9,6 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from runner.batch import propose
+from runner.core.events import Submitted
+from runner.errors import CycleFound
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.task import Task
@@ -152,7 +154,9 @@ def test_what_is_left_when_the_run_is_stopped_stays_and_is_counted(project: Path
     assert rig.engine.tally() == {"done": done, "pending": MANY - done}
 
 
-def test_the_roots_of_a_run_that_goes_on_are_named_again_in_parts(project: Path) -> None:
+def test_the_roots_of_a_run_that_goes_on_are_named_again_in_parts(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost = made(Write(Path("0.txt")))
     Path("0.txt").unlink()
     rig = Rig(part=2, resuming=True)
@@ -166,12 +170,32 @@ def test_the_roots_of_a_run_that_goes_on_are_named_again_in_parts(project: Path)
         return ()
 
     rig.recover(lazily=True)
-    rig.backlog.name_again([lost.id, *map(id_of, roots[10:])], dropped)
+    monkeypatch.setattr(rig.backlog, "_first", 1)
+    rig.backlog.name_again([*map(id_of, roots[10:]), lost.id], dropped)
     assert rig.loop.run()
     assert len(asked) == 1
     assert Path("0.txt").exists(), "a root that was done is judged again"
     assert rig.counts() == {"done": 11}
     assert all(node.proposed for node in rig.engine.ledger.nodes())
+
+
+def test_a_root_that_what_was_found_since_stands_against_keeps_the_run_from_ending_and_nobody_else(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a file that was handed in meanwhile, which reads what the root makes, and makes what the root may read."""
+    Path("source.txt").write_text("there")
+    late = made(Read(Path("source.txt"), Path("late.txt"), maybe=Path("there.txt")))
+    others = [made(Noop(number)) for number in range(4)]
+    rig = Rig(part=1, resuming=True)
+    rig.recover(lazily=True)
+    monkeypatch.setattr(rig.backlog, "_first", 1)
+    rig.backlog.name_again([others[0].id, late.id, *(job.id for job in others[1:])], tuple)
+    proposals = propose([Read(Path("late.txt"), Path("there.txt"))], root=project)
+    rig.loop.do(Submitted(proposals, by_name=True))
+    with pytest.raises(CycleFound):
+        rig.loop.run()
+    assert rig.job(proposals[0].id)[0] == "done"
+    assert all(rig.engine.ledger[job.id].proposed for job in others)
 
 
 def test_a_run_whose_roots_are_all_settled_ends(project: Path) -> None:

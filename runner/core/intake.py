@@ -59,6 +59,11 @@ class Intake:
         """Take up a batch; `then`, when all of it has entered. If it is refused (a conflict, a cycle, endless growth),
         nothing is changed: `refused` is told, sooner or later; without that, Refused is raised.
         """
+        if not batch:  # and another may be under way
+            if then is not None:
+                then()
+            return
+        assert not self.remaining, "one batch at a time"
         self._by_name, self._then, self._refused = by_name, then, refused
         try:
             if len(batch) > policy.MAX_CHILDREN:

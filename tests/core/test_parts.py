@@ -13,6 +13,7 @@ from runner.core.events import (
     Failed,
     Finished,
     Invalidated,
+    Judged,
     Lacked,
     Recovered,
     Returned,
@@ -145,6 +146,16 @@ def test_what_is_to_come_can_be_written_ahead() -> None:
     assert names(list(run.engine.upcoming(2, 9))) == ["create e"]
     run.do(Continued(2))
     assert names(list(run.engine.upcoming(0, 9))) == ["create e"]
+
+
+def test_one_that_names_nobody_does_not_come_between() -> None:
+    run = Parts()
+    run.do(Recovered({id_of("a"): Status.DONE, id_of("b"): Status.DONE}, []), Submitted([wish("a"), wish("b")]))
+    run.do(Judged(id=id_of("a"), reason=None, asks=True), Judged(id=id_of("b"), reason=None, asks=True), Slots(2))
+    run.do(Asked(id=id_of("a"), children=[wish("c"), wish("d"), wish("e")]))
+    run.do(Asked(id=id_of("b"), children=[]))
+    run.do(Continued(1))
+    assert [run.engine.ledger[id_of(path)].open for path in "ab"] == [False, False]
 
 
 # ------------------------------------------------------------------------------------------------ checked in steps

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -183,7 +184,10 @@ class World:
         """More roots of a run that goes on."""
         assert self.unnamed is not None
         ids, self.unnamed = self.unnamed[:count], self.unnamed[count:] or None
-        self.do(Submitted(self.known(ids), more=self.unnamed is not None))
+        for proposal in self.known(ids):
+            with suppress(Refused):  # another that turned up since would wait for it, and it for that
+                self.do(Submitted([proposal], more=True))
+        self.do(Submitted([], more=self.unnamed is not None))
 
     def _stored(self, job: JobFile, status: Status, finished: bool) -> Stored:
         kind = self.kinds[job.id]
