@@ -217,8 +217,7 @@ def work(
             _count_ahead(rig.rounds.ahead, night)
             rig.recover()
             if admitted:
-                known = rig.rounds.known
-                rig.loop.submit(known(admitted))
+                rig.backlog.name_again(admitted, tuple)
             else:
                 batch = propose([task_of(wish) for wish in roots], root=rig.root)
                 ids = [proposal.id for proposal in batch]

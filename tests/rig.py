@@ -193,8 +193,8 @@ class Rig:
 
     # ------------------------------------------------------------------------------------------------- working
 
-    def recover(self, *, lazily: bool = False) -> Recovered:
-        """`lazily`: as a run does it. Else every job that is left is known at once."""
+    def recover(self, *, lazily: bool = True) -> Recovered:
+        """As a run does it; not `lazily`: every job that is left is known at once."""
         recovered, _ = rebuild(self.store, self.catalog, self.backlog if lazily else None)
         self.loop.do(recovered)
         return recovered

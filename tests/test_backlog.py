@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def left(*tasks: Task, rig: Rig | None = None) -> Rig:
     rig = rig or Rig(part=4)
     for job in files_of(tasks):
         rig.put("pending", job)
-    rig.recover(lazily=True)
+    rig.recover()
     return rig
 
 
@@ -72,13 +73,21 @@ def test_who_waits_for_one_that_nobody_has_looked_into_waits(project: Path) -> N
     assert rig.counts() == {"done": 21}
 
 
-def test_higher_priorities_are_taken_over_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Write, "priority", 5)
-    rig = left(*map(Noop, range(50)), Write(Path("high.txt")), rig=Rig(part=1, places=1))
+@dataclass
+class Urgent(Task):
+    number: int
+    priority = 5
+
+    def run(self) -> None:
+        pass
+
+
+def test_higher_priorities_are_taken_over_first(project: Path) -> None:
+    rig = left(*map(Noop, range(50)), Urgent(1), rig=Rig(part=1, places=1))
     order: list[str] = []
     rig.executor.before_start = lambda each: order.append(each.id)
     assert rig.loop.run()
-    assert order[0] == id_of(Write(Path("high.txt")))
+    assert order[0] == id_of(Urgent(1))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,7 @@ def test_so_is_what_has_to_wait_or_is_not_tried_again(project: Path) -> None:
     rig.put("pending", codec.with_attempt(again, note))
     (gone,) = files_of([Noop(1)])
     rig.put("pending", replace(gone, task="tests.workers.tasks:Nowhere"))
-    rig.recover(lazily=True)
+    rig.recover()
     assert rig.engine.left == 1
     assert rig.engine.ledger.node(again.id) is None
     assert rig.job(spent.id)[0] == "failed"
@@ -121,7 +130,7 @@ def test_a_damaged_file_is_put_aside_when_its_turn_comes(project: Path) -> None:
     rig.put("pending", good)
     text = codec.encode(bad).replace(b'"submitted": false', b'"submitted": "perhaps"')
     Path(rig.store.path, "pending", f"{bad.id}.json").write_bytes(text)
-    rig.recover(lazily=True)
+    rig.recover()
     assert rig.engine.left == 2, "a glance does not tell"
     assert rig.loop.run()
     assert rig.counts() == {"done": 1, "quarantine": 1}
@@ -169,7 +178,7 @@ def test_the_roots_of_a_run_that_goes_on_are_named_again_in_parts(
         asked.append(len(rig.replies))
         return ()
 
-    rig.recover(lazily=True)
+    rig.recover()
     monkeypatch.setattr(rig.backlog, "_first", 1)
     rig.backlog.name_again([*map(id_of, roots[10:]), lost.id], dropped)
     assert rig.loop.run()
@@ -187,7 +196,7 @@ def test_a_root_that_what_was_found_since_stands_against_keeps_the_run_from_endi
     late = made(Read(Path("source.txt"), Path("late.txt"), maybe=Path("there.txt")))
     others = [made(Noop(number)) for number in range(4)]
     rig = Rig(part=1, resuming=True)
-    rig.recover(lazily=True)
+    rig.recover()
     monkeypatch.setattr(rig.backlog, "_first", 1)
     rig.backlog.name_again([others[0].id, late.id, *(job.id for job in others[1:])], tuple)
     proposals = propose([Read(Path("late.txt"), Path("there.txt"))], root=project)
@@ -200,7 +209,7 @@ def test_a_root_that_what_was_found_since_stands_against_keeps_the_run_from_endi
 
 def test_a_run_whose_roots_are_all_settled_ends(project: Path) -> None:
     rig = Rig(part=2, resuming=True)
-    rig.recover(lazily=True)
+    rig.recover()
     rig.backlog.name_again([], tuple)
     assert rig.loop.run()
 
@@ -224,7 +233,7 @@ def test_what_was_dropped_before_it_was_taken_over_does_not_run(project: Path) -
     Path("state/done", f"{id_of(Noop(1))}.json").unlink()
     for job in files_of([Noop(1), *map(Noop, range(10, 50))]):
         rig.put("pending", job)
-    rig.recover(lazily=True)
+    rig.recover()
     rig.executor.places = 1
     rig.submit([Finder("nothing")])
     assert rig.loop.run()
