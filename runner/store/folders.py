@@ -21,8 +21,9 @@ from runner.store import codec, recovery
 from runner.store.codec import Brief, JobFile
 from runner.store.files import Files
 from runner.store.lock import Holder, announce, hold_lock, holder
+from runner.store.names import job_ids
 from runner.store.quarantine import put_aside
-from runner.store.shelf import TMP, Durability, Shelf
+from runner.store.shelf import STATUS_FOLDERS, TMP, Durability, Shelf
 from runner.store.steps import Steps
 
 __all__ = ["FolderStore"]
@@ -238,15 +239,13 @@ class FolderStore:
     def _scan_once(self) -> dict[str, Status]:
         # In the order of the flow: a job that moves on meanwhile is seen twice, and the later sighting counts.
         seen: dict[str, Status] = {}
-        is_id, files, fds = codec.is_id, self.shelf.files, self.shelf.fds
-        for status in recovery.STATUS_FOLDERS:
-            if status in fds:
-                names = files.names(fds[status])
-                seen |= {id: status for name in names if name[-5:] == ".json" and is_id(id := name[:-5])}
+        files, fds = self.shelf.files, self.shelf.fds
+        for status in STATUS_FOLDERS:
+            for id in job_ids(files.names(fds[status]))[0] if status in fds else ():
+                seen[id] = status
         if Status.QUARANTINE in fds:  # last, and weakest: a double was put there, and the job itself lives on
-            for name in files.names(fds[Status.QUARANTINE]):
-                if name.endswith(".json") and is_id(name[:-5]):
-                    seen.setdefault(name[:-5], Status.QUARANTINE)
+            for id in job_ids(files.names(fds[Status.QUARANTINE]))[0]:
+                seen.setdefault(id, Status.QUARANTINE)
         return seen
 
     def find(self, id: str) -> Status | None:

@@ -16,19 +16,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from runner.core.model import BLOCKED, FLOW_ORDER, PENDING, RUNNING, UNFINISHED, Status
+from runner.core.model import BLOCKED, PENDING, RUNNING, Status
 from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import Glance, JobFile
 from runner.store.files import writer_is_gone
+from runner.store.names import job_ids
 from runner.store.quarantine import put_aside
-from runner.store.shelf import TMP, Shelf, same_job
+from runner.store.shelf import STATUS_FOLDERS, TMP, Shelf, same_job
 
 Visit: TypeAlias = Callable[[JobFile, Status, bool], None]
 Leave: TypeAlias = Callable[[Glance, bytes], bool]
 _Fault: TypeAlias = tuple[Status, str, str]  # folder, file name, reason
-
-STATUS_FOLDERS = tuple(status for status in FLOW_ORDER if status is not Status.QUARANTINE)
 
 
 def recover(shelf: Shelf, visit: Visit, leave: Leave | None = None) -> dict[str, Status]:
@@ -42,20 +41,21 @@ def recover(shelf: Shelf, visit: Visit, leave: Leave | None = None) -> dict[str,
     for id, places in twice.items():
         _settle_double(shelf, id, places, statuses, faults)
     with _no_gc():
-        for id, status in list(statuses.items()):
-            if status in UNFINISHED:
-                try:
-                    data = shelf.load(id, status) if status is BLOCKED else shelf.load_name(status, f"{id}.json")
-                    if leave is not None and status is PENDING:
-                        seen = codec.glance(data, id)
-                        if seen is not None and leave(seen, data):
-                            continue
-                    job = shelf.parse(data, id, status)
-                except BadJobFile as error:
-                    statuses[id] = Status.QUARANTINE
-                    faults.append((status, f"{id}.json", str(error)))
-                    continue
-                visit(job, status, status is RUNNING and is_finished(shelf, job))
+        for id, status in [
+            (id, its) for id, its in statuses.items() if its is PENDING or its is RUNNING or its is BLOCKED
+        ]:
+            try:
+                data = shelf.load(id, status) if status is BLOCKED else shelf.load_name(status, f"{id}.json")
+                if leave is not None and status is PENDING:
+                    seen = codec.glance(data, id)
+                    if seen is not None and leave(seen, data):
+                        continue
+                job = shelf.parse(data, id, status)
+            except BadJobFile as error:
+                statuses[id] = Status.QUARANTINE
+                faults.append((status, f"{id}.json", str(error)))
+                continue
+            visit(job, status, status is RUNNING and is_finished(shelf, job))
     _sweep(shelf)
     for folder, name, reason in faults:
         put_aside(shelf, folder, name, reason)
@@ -86,23 +86,30 @@ def is_finished(shelf: Shelf, job: JobFile) -> bool:
 def _list(shelf: Shelf, faults: list[_Fault]) -> tuple[dict[str, Status], dict[str, list[Status]]]:
     """All ids by name, and those that are in several folders, in the order of the flow."""
     statuses: dict[str, Status] = {}
-    twice: dict[str, list[Status]] = {}
+    listed: list[tuple[Status, list[str]]] = []
     for status in STATUS_FOLDERS:
-        for name in shelf.files.names(shelf.fds[status]):
-            if name[-5:] != ".json" or name[0] == ".":
-                continue
-            id = name[:-5]
-            if not codec.is_id(id):
-                faults.append((status, name, "its name is no job id: TaskName-<16 hex digits>.json"))
-            elif id in statuses:
-                twice.setdefault(id, [statuses[id]]).append(status)
-                statuses[id] = status
-            else:
-                statuses[id] = status
-    for name in shelf.files.names(shelf.fds[Status.QUARANTINE]):
-        if name.endswith(".json") and codec.is_id(name[:-5]):
-            statuses.setdefault(name[:-5], Status.QUARANTINE)
+        ids, others = job_ids(shelf.files.names(shelf.fds[status]))
+        faults += [(status, name, "its name is no job id: TaskName-<16 hex digits>.json") for name in others]
+        listed.append((status, ids))
+        for id in ids:
+            statuses[id] = status
+    twice = _in_several(listed) if len(statuses) < sum(len(ids) for _, ids in listed) else {}
+    for id in job_ids(shelf.files.names(shelf.fds[Status.QUARANTINE]))[0]:
+        statuses.setdefault(id, Status.QUARANTINE)
     return statuses, twice
+
+
+def _in_several(listed: list[tuple[Status, list[str]]]) -> dict[str, list[Status]]:
+    seen: set[str] = set()
+    twice: dict[str, list[Status]] = {}
+    for _, ids in listed:
+        twice.update((id, []) for id in ids if id in seen)
+        seen.update(ids)
+    for status, ids in listed:
+        for id in ids:
+            if id in twice:
+                twice[id].append(status)
+    return twice
 
 
 def _settle_double(

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from runner.core.commands import Create
-from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, FLOW_ORDER, Status
+from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, FLOW_ORDER, QUARANTINE, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import Brief, JobFile
@@ -25,6 +25,7 @@ from runner.store.files import FOLDER_MODE, Files, tmp_name, writer_token
 Durability: TypeAlias = Literal["process", "power"]
 
 INBOX, RUNS, LOGS, TRASH, TMP, LOCKS = "inbox", "runs", "logs", "trash", "tmp", "locks"
+STATUS_FOLDERS = tuple(status for status in FLOW_ORDER if status is not QUARANTINE)  # where jobs live
 FOLDERS = (INBOX, *(status.value for status in FLOW_ORDER), RUNS, LOGS, TRASH, TMP, LOCKS, "cache")
 RETURNABLE = frozenset({FAILED, BLOCKED, CANCELLED})  # may be moved back into inbox/ by anybody
 MAX_JOB_BYTES = 1 << 30  # what is in a status folder came in under a tighter cap, and its history grew since

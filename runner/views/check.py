@@ -27,11 +27,11 @@ from msgspec.structs import replace
 from runner.core.ledger import output_hash
 from runner.core.model import FLOW_ORDER, UNFINISHED, Status
 from runner.errors import BadJobFile, NewerSchema, StateError
-from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
+from runner.store.names import job_ids
 from runner.store.runs import RunFile, Runs, that_name
-from runner.store.shelf import INBOX, LOCKS, RUNS
+from runner.store.shelf import INBOX, LOCKS, RUNS, STATUS_FOLDERS
 from runner.views.examine import MEND, Examiner, Finding, invalid_name
 from runner.views.leftovers import left_behind
 from runner.views.reading import names, quarantined, read_job, reason
@@ -136,17 +136,13 @@ class Check:
         odd: list[tuple[Status, str]] = []
         twice: set[str] = set()
         seen: dict[str, Status] = {}
-        fds, files, is_id = self._store.shelf.fds, self._store.shelf.files, codec.is_id
-        for status in FLOW_ORDER:
-            if status is Status.QUARANTINE or status not in fds:
+        fds, files = self._store.shelf.fds, self._store.shelf.files
+        for status in STATUS_FOLDERS:
+            if status not in fds:
                 continue
-            for name in files.names(fds[status]):
-                if not name.endswith(".json") or name.startswith("."):
-                    continue
-                id = name[:-5]
-                if not is_id(id):
-                    odd.append((status, name))
-                    continue
+            ids, others = job_ids(files.names(fds[status]))
+            odd += [(status, name) for name in others]
+            for id in ids:
                 if id in seen:
                     twice.add(id)
                 seen[id] = status
