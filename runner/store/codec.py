@@ -9,7 +9,6 @@ that it has no duplicate keys, no unknown fields and no odd numbers; only other 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -251,6 +250,8 @@ def check_schema(document: Object) -> None:
 
 def document(data: bytes) -> Object:
     """The one JSON object that `data` is, with nothing ambiguous in it. Raises BadJobFile."""
+    import json  # here: of files that this program wrote nobody asks it
+
     if data[:3] == b"\xef\xbb\xbf":
         _bad("$", "starts with a byte order mark")
     try:

@@ -12,19 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from runner.core.commands import Create, StoreCommand
 from runner.core.model import FLOW_ORDER, Json, Status
 from runner.errors import BadJobFile, StateError, plainly
-from runner.store import codec, recovery
+from runner.store import codec
 from runner.store.codec import Brief, JobFile
 from runner.store.files import Files
 from runner.store.lock import Holder, announce, hold_lock, holder
 from runner.store.names import job_ids
-from runner.store.quarantine import put_aside
 from runner.store.shelf import STATUS_FOLDERS, TMP, Durability, Shelf
-from runner.store.steps import Steps
+
+if TYPE_CHECKING:  # what only the runner needs is imported where it is used: to look must not wait for it
+    from runner.core.commands import Create, StoreCommand
+    from runner.store import recovery
 
 __all__ = ["FolderStore"]
 
@@ -105,6 +106,8 @@ class FolderStore:
 
     def carry_out(self, commands: Sequence[StoreCommand]) -> None:
         """Do the commands, in order. When it returns, a killed process loses nothing of it; `sync` adds power cuts."""
+        from runner.store.steps import Steps
+
         if self._failure:
             raise StateError(self._failure)
         rewished = set(self._rewished)
@@ -190,6 +193,8 @@ class FolderStore:
 
     def quarantine(self, folder: str, name: str, reason: str) -> str:
         """Move a file to quarantine/, with NAME.reason.txt; gives its name there. Nothing is overwritten."""
+        from runner.store.quarantine import put_aside
+
         return put_aside(self.shelf, folder, name, reason)
 
     def recover(
@@ -201,6 +206,8 @@ class FolderStore:
         `leave`: of which pending jobs a glance is enough. Sweeps tmp/, and quarantines what is no valid job. Raises
         NewerSchema, and then nothing was moved.
         """
+        from runner.store import recovery
+
         found: list[tuple[JobFile, Status, bool]] = []
 
         def keep(job: JobFile, status: Status, finished: bool) -> None:

@@ -8,13 +8,11 @@ holds nothing. Must not wait for the lock: whoever comes second is told so, and 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
-from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from runner.core.model import Json
@@ -41,12 +39,14 @@ class Holder(Struct, frozen=True, kw_only=True):
     @property
     def alive(self) -> bool:
         """Whether it still runs; of a process on another host only that host can tell: True."""
-        return self.host != socket.gethostname() or process_start(self.pid) == self.start
+        return self.host != os.uname().nodename or process_start(self.pid) == self.start
 
 
 @contextmanager
 def hold_lock(shelf: Shelf, info: Mapping[str, Json]) -> Iterator[None]:
     """Hold the runner lock. Raises Busy, naming the holder, if another process (or store) has it."""
+    from filelock import FileLock, Timeout  # here, as it costs 13 ms that no look verb needs
+
     lock = FileLock(
         os.path.join(shelf.path, LOCKS, _LOCK), mode=MODE, blocking=False, thread_local=False, fallback_to_soft=False
     )
@@ -73,7 +73,7 @@ def announce(shelf: Shelf, info: Mapping[str, Json]) -> None:
     holder = Holder(
         pid=os.getpid(),
         start=process_start(os.getpid()) or "",
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         run=str(rest.pop("run", shelf.run)),
         info=rest,
     )

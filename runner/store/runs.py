@@ -6,7 +6,6 @@ told of every move after it was made; it may lack its end, or lines, and nothing
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +25,6 @@ from runner.store.shelf import MAX_JOB_BYTES, RUNS, TMP
 _ID = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _FLUSH_BYTES = 64 << 10
-_log = logging.getLogger("runner.store")
 
 
 class RunFile(Struct, kw_only=True, frozen=True):
@@ -259,7 +257,10 @@ class Journal:
             self._begun = True
         except OSError as error:
             if not self._warned:
-                _log.warning("the journal %s/%s/%s cannot be written: %s", self._shelf.path, RUNS, self._name, error)
+                import logging
+
+                log = logging.getLogger("runner.store")
+                log.warning("the journal %s/%s/%s cannot be written: %s", self._shelf.path, RUNS, self._name, error)
             self._warned = True
         self._buffer.clear()
 

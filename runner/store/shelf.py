@@ -11,16 +11,18 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from runner.core.commands import Create
 from runner.core.model import BLOCKED, CANCELLED, DONE, FAILED, FLOW_ORDER, QUARANTINE, Status
 from runner.errors import BadJobFile, StateError
 from runner.store import codec
 from runner.store.codec import Brief, JobFile
 from runner.store.files import FOLDER_MODE, Files, tmp_name, writer_token
+
+if TYPE_CHECKING:
+    from runner.core.commands import Create
 
 Durability: TypeAlias = Literal["process", "power"]
 

@@ -20,7 +20,7 @@ from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.store.shelf import RUNS
 
-_CHUNK = 4 << 20
+_CHUNK = 256 << 10
 _TAIL = 256 << 10
 _WINDOW = 60.0  # seconds that a rate is taken over
 _SUFFIX = ".jsonl"

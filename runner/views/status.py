@@ -6,23 +6,24 @@ Takes a scan of names, whatever the number of jobs; reads no job file. Must not 
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from runner.core.model import FLOW_ORDER, Json, Status
+from runner.core.model import Json, Status
 from runner.errors import BadJobFile, NewerSchema, StateError
 from runner.store import codec
 from runner.store.codec import SCHEMA
 from runner.store.folders import FolderStore
 from runner.store.lock import Holder
 from runner.store.runs import Runs
-from runner.store.shelf import INBOX, RUNS
+from runner.store.shelf import INBOX, RUNS, STATUS_FOLDERS
 from runner.views import journal
 from runner.views.reading import names, quarantined
 
-JOB_STATUSES = tuple(status for status in FLOW_ORDER if status is not Status.QUARANTINE)
+_task_of = itemgetter(slice(-17))  # an id: it ends in a dash and 16 hex digits
 
 
 class Runner(Struct, frozen=True, kw_only=True):
@@ -85,14 +86,14 @@ def look(store: FolderStore, now: float) -> State:
     """The state at `now`, in seconds since the epoch. Raises NewerSchema for the record of a newer version."""
     runner = live_runner(store)
     known, sure = store.survey()
-    pairs = Counter(zip((id[:-17] for id in known), known.values(), strict=True))
+    pairs = Counter(zip(map(_task_of, known), known.values(), strict=True))
     pairs = Counter({pair: count for pair, count in pairs.items() if pair[1] is not Status.QUARANTINE})
     tasks: dict[str, dict[str, int]] = {}
-    for status in JOB_STATUSES:
+    for status in STATUS_FOLDERS:
         for (task, its), count in sorted(pairs.items()):
             if its is status:
                 tasks.setdefault(task, {})[status.value] = count
-    statuses = {s.value: sum(n for (_, its), n in pairs.items() if its is s) for s in JOB_STATUSES}
+    statuses = {s.value: sum(n for (_, its), n in pairs.items() if its is s) for s in STATUS_FOLDERS}
     newest, unfinished, problem = None, False, None
     try:
         newest, unfinished = _newest(store)
