@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import bars
 from bench.ground import arguments, command, count, ground
 from bench.noop import up_to_date
 
@@ -87,14 +88,6 @@ def measure(project: Path) -> Round:
     )
 
 
-def verdict(row: Row, bar: float, stretch: float) -> bool:
-    """Say whether the bar is met, and the stretch; whether the bar is."""
-    for name, least in (("bar", bar), ("stretch", stretch)):
-        told = "met" if row.ratio <= least else "MISSED"
-        print(f"{row.verb}: {name}: at most {least:.0f} x floor: {row.ratio:.2f}: {told}")
-    return row.ratio <= bar
-
-
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--jobs", type=int, default=BAR_JOBS)
@@ -112,8 +105,9 @@ def main() -> int:
     if options.smoke:
         print("\nso few jobs show that it works; the figures mean nothing")
         return 0
-    met = [verdict(status, BAR_STATUS, STRETCH_STATUS), verdict(help, BAR_HELP, STRETCH_HELP)]
-    return 0 if all(met) else 1
+    good = bars.met(f"status over {jobs:,} jobs", status.ratio, BAR_STATUS, STRETCH_STATUS)
+    good &= bars.met("--help", help.ratio, BAR_HELP, STRETCH_HELP)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
