@@ -71,9 +71,9 @@ class Backlog:
 
     def name_again(self, roots: Iterable[str], dropped: Callable[[], Iterable[str]]) -> None:
         """The roots of the run that goes on; `dropped`, asked at the end: those that are roots no more."""
-        self._roots = frozenset(roots)
         left = frozenset[str]().union(*self._left.values())
-        self._unnamed = deque(id for id in roots if id not in left)
+        self._roots = frozenset(roots) if left else left
+        self._unnamed = deque(id for id in roots if id not in left) if left else deque(roots)
         self._dropped = dropped
 
     @property
