@@ -43,6 +43,7 @@ from runner.store.mounts import doubts
 from runner.store.pace import last_start
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
+from runner.workers.forkserver import ForkServer
 from runner.workers.judge import How, Judge
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Nobody
@@ -107,6 +108,13 @@ class Session:
 
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
+        server = self._fork_server(ask.target)
+        try:
+            return self._start(ask, server)
+        finally:
+            server.close()
+
+    def _start(self, ask: Ask, server: ForkServer) -> Summary:
         id = new_run_id(self._runs.ids(), time.time())
         found = self._rebuild()
         record = RunFile(
@@ -119,19 +127,31 @@ class Session:
         self._runs.write(record)
         self._store.run = id
         self._store.announce({})
-        return self._begin(record, ask, found)
+        return self._begin(record, ask, found, server)
 
     def resume(self) -> Summary | None:
         """Go on with the newest run that has not ended; None if there is nothing to go on with."""
         if not self._left:
             return self.start(Ask()) if self._anything_left() else None
         record = self._left[0]
-        self._store.run = record.id
-        self._store.announce({})
-        found = self._rebuild()
-        if not record.admitted:
-            return self._begin(record, Ask(target=record.target, arguments=record.arguments), found)
-        return self._work(record, None, found)
+        server = self._fork_server(record.target)
+        try:
+            self._store.run = record.id
+            self._store.announce({})
+            found = self._rebuild()
+            if not record.admitted:
+                return self._begin(record, Ask(target=record.target, arguments=record.arguments), found, server)
+            return self._work(record, None, found, server)
+        finally:
+            server.close()
+
+    def _fork_server(self, target: str | None) -> ForkServer:
+        """It starts, and imports the target's module, while this process finds out what there is to do."""
+        module = (target or "").partition(":")[0]
+        return ForkServer(str(self._root), (module,) if self._is_allowed(module) else ())
+
+    def _is_allowed(self, module: str) -> bool:
+        return any(module == allowed or module.startswith(allowed + ".") for allowed in self._modules)
 
     def take_in(self) -> None:
         """Carry out what lies in inbox/, and start nothing."""
@@ -159,11 +179,11 @@ class Session:
         unfinished = any(status in (Status.PENDING, Status.RUNNING) for status in statuses)
         return unfinished or Handed.waiting(self._store)
 
-    def _begin(self, record: RunFile, ask: Ask, found: Found) -> Summary:
+    def _begin(self, record: RunFile, ask: Ask, found: Found, server: ForkServer) -> Summary:
         try:
             with _rare_collections():
                 roots = roots_of(ask, self._modules, self._root)
-            return self._work(record, roots, found)
+            return self._work(record, roots, found, server)
         except (UsageError, Refused) as error:
             self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
@@ -174,7 +194,7 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ the run
 
-    def _work(self, record: RunFile, roots: list[Proposal] | None, found: Found) -> Summary:
+    def _work(self, record: RunFile, roots: list[Proposal] | None, found: Found, server: ForkServer) -> Summary:
         """`roots` None: a run that was interrupted goes on, with those that its record names."""
 
         def note_admitted() -> None:
@@ -189,7 +209,8 @@ class Session:
         executor = LocalExecutor(
             options.workers or os.cpu_count() or 1,
             self._worker_settings(record, started),
-            preload=self._preload(record),
+            preload=self._preload(),
+            server=server,
         )
         engine = Engine(
             resuming=roots is None,
@@ -266,13 +287,9 @@ class Session:
             how=self._options.how,
         )
 
-    def _preload(self, record: RunFile) -> list[str]:
+    def _preload(self) -> list[str]:
         """What the fork server imports before it forks: the modules that this process has imported of those allowed."""
-        return [
-            name
-            for name in list(sys.modules)
-            if any(name == allowed or name.startswith(allowed + ".") for allowed in self._modules)
-        ]
+        return [name for name in list(sys.modules) if self._is_allowed(name)]
 
     @staticmethod
     def _signals(loop: Loop) -> contextlib.AbstractContextManager[None]:

@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +26,7 @@ PATIENCE = 10.0
 """Seconds to wait for an answer that takes milliseconds, before one takes the process for stuck."""
 
 _PACKET = 1 << 16
+_AT_ONCE = 256  # module names in one packet
 _START = """
 import json, sys
 spec = json.loads(sys.argv[1])
@@ -40,10 +41,16 @@ except OSError as error:  # the disk that it is imported from fails, say
 """
 
 
-class Fork(Struct, frozen=True):
+class Fork(Struct, frozen=True, tag=True):
     """Fork a worker with these settings (JSON of port.Settings)."""
 
     settings: str
+
+
+class Load(Struct, frozen=True, tag=True):
+    """Import these modules; the answer is Ready."""
+
+    modules: tuple[str, ...]
 
 
 class Born(Struct, frozen=True, tag=True):
@@ -64,7 +71,7 @@ class Died(Struct, frozen=True, tag=True):
 
 
 class ForkServer:
-    """The scheduler's side. `ready`, once a fork is known to be quick; `gone`, once it is known to have ended; `died`:
+    """The scheduler's side. `ready`: a fork is known to be quick; `gone`, once it is known to have ended; `died`:
     workers, until their `status` is asked.
     """
 
@@ -73,7 +80,7 @@ class ForkServer:
         self._control = ours
         self.died: dict[int, int] = {}
         self.gone = False
-        self.ready = False
+        self._loading = 1  # how many more times it is to tell that it is ready
         spec = {"root": root, "preload": preload, "parent": os.getpid(), "path": sys.path}
         with theirs:
             self._process = subprocess.Popen(
@@ -81,6 +88,18 @@ class ForkServer:
                 stdin=theirs.fileno(),  # a number of its own may be a large one, which select() does not take
                 start_new_session=True,
             )
+
+    @property
+    def ready(self) -> bool:
+        return self._loading == 0
+
+    def load(self, modules: Sequence[str]) -> None:
+        """Have it import these as well before it forks again. What cannot be imported there is left out."""
+        self._control.settimeout(None)
+        with contextlib.suppress(OSError):  # it is gone: the next fork tells
+            for start in range(0, len(modules), _AT_ONCE):
+                self._control.send(msgspec.json.encode(Load(tuple(modules[start : start + _AT_ONCE]))))
+                self._loading += 1
 
     def fork(self, fd: int, settings: str) -> int:
         """A new worker that talks over `fd`; its process id. Raises ConnectionError when the process is gone, or stuck.
@@ -143,7 +162,7 @@ class ForkServer:
         if isinstance(answer, Died):
             self.died[answer.pid] = answer.status
         elif isinstance(answer, Ready):
-            self.ready = True
+            self._loading -= 1
         return answer
 
 
@@ -161,14 +180,18 @@ def main(root: str, preload: list[str], parent: int) -> None:
     os.chdir(root)
     if root not in sys.path:
         sys.path.insert(0, root)
-    for name in preload:
+    _load(control, preload)
+    _serve(control, child.main)
+
+
+def _load(control: socket.socket, modules: Iterable[str]) -> None:
+    for name in modules:
         try:
             importlib.import_module(name)
         except BaseException:  # the job that needs it says so in its own file
             continue
     with contextlib.suppress(OSError):  # the scheduler is gone: that is seen next
         control.send(msgspec.json.encode(Ready()))
-    _serve(control, child.main)
 
 
 def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> None:
@@ -188,6 +211,10 @@ def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> N
                 data, fds = b"", []
             if not data:  # the scheduler is gone: so are we, and with us, by the kernel, the workers
                 os._exit(0)
+            request = msgspec.json.decode(data, type=Fork | Load)
+            if isinstance(request, Load):
+                _load(control, request.modules)
+                continue
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -195,7 +222,7 @@ def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> N
                 control.close()
                 os.close(wake_read)
                 os.close(wake_write)
-                work(fds[0], msgspec.json.decode(data, type=Fork).settings.encode(), server)
+                work(fds[0], request.settings.encode(), server)
                 os._exit(0)
             os.close(fds[0])
             control.send(msgspec.json.encode(Born(pid)))

@@ -17,7 +17,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -126,14 +126,18 @@ class _Worker:
 
 
 class LocalExecutor:
-    """`workers` processes with `settings.threads` threads each; an Executor."""
+    """`workers` processes with `settings.threads` threads each; an Executor. `server`: one that was started already, in
+    the same root; it is closed with the executor.
+    """
 
-    def __init__(self, workers: int, settings: Settings, preload: Iterable[str] = ()) -> None:
+    def __init__(
+        self, workers: int, settings: Settings, preload: Sequence[str] = (), server: ForkServer | None = None
+    ) -> None:
         self._settings = _encode(settings).decode()
         self._preload = (settings.root, tuple(preload))
         self._threads = settings.threads
         self._selector = selectors.DefaultSelector()
-        self._server = self._start_server()
+        self._server = self._start_server() if server is None else self._take(server)
         self._workers: list[_Worker] = []
         self._wanted = workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
@@ -252,7 +256,13 @@ class LocalExecutor:
         return min(AHEAD_MOST, int(AHEAD_TIME / max(self._seconds, 1e-6) + 0.5)) * self._threads
 
     def _start_server(self) -> ForkServer:
-        server = ForkServer(*self._preload)
+        return self._watch(ForkServer(*self._preload))
+
+    def _take(self, server: ForkServer) -> ForkServer:
+        server.load(self._preload[1])
+        return self._watch(server)
+
+    def _watch(self, server: ForkServer) -> ForkServer:
         self._selector.register(server, selectors.EVENT_READ, server)
         return server
 
