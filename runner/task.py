@@ -9,7 +9,7 @@ task is a plain dataclass whose `run()` may simply be called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -329,19 +329,19 @@ def output_paths(task: Task, root: Path | str) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- copies
 
 
-def replace_paths(task: AnyTask, mapping: Mapping[str, Path], root: Path | str = "") -> AnyTask:
-    """A copy whose Output fields hold `mapping[normalised path]`: where to write until the files are put in place.
+def replace_paths(task: AnyTask, place: Callable[[str], str], root: Path | str = "") -> AnyTask:
+    """A copy whose Output fields hold `place(normalised path)`: where to write until the files are put in place.
 
-    `root` "" is the working directory. `__post_init__` is not called: it might compute the final path again.
+    `root` "" is the working directory. `__post_init__` is not called: it might compute the final path again. Raises
+    TypeError as `encode` does.
     """
-
-    def put(field: FieldInfo, value: Any) -> Any:
-        def one(path: Path) -> Path:
-            return mapping.get(normalised(str(path), str(root)), path)
-
-        return type(value)(map(one, value)) if field.many and value is not None else value and one(value)
-
-    return changed(task, {f.name: put(f, getattr(task, f.name)) for f in describe(type(task)).outputs})
+    base, type_ = str(root), describe(type(task))
+    values: dict[str, Any] = {}
+    for field in type_.outputs:
+        paths = [Path(place(path)) for path in paths_in(_dump(type_, field, task, base))]
+        if paths:
+            values[field.name] = type(getattr(task, field.name))(paths) if field.many else paths[0]
+    return changed(task, values)
 
 
 def with_inputs(task: AnyTask, there: Collection[str], root: Path | str = "") -> AnyTask:
@@ -369,14 +369,11 @@ def changed(task: AnyTask, values: Mapping[str, Any]) -> AnyTask:
     """A copy with other field values, frozen or not, with slots or not."""
     cls = type(task)
     copy = object.__new__(cls)
-    state = {
-        name: value
-        for name, value in vars(task).items()
-        if not isinstance(getattr(cls, name, None), functools.cached_property)  # it may hold a path that changes now
-    }
+    state = {**vars(task), **values}
     for name in getattr(cls, "__dataclass_fields__", ()):  # with slots=True they are not in vars()
-        if hasattr(task, name):
+        if name not in state and hasattr(task, name):
             state[name] = getattr(task, name)
-    for name, value in (state | dict(values)).items():
-        object.__setattr__(copy, name, value)
+    for name, value in state.items():
+        if not isinstance(getattr(cls, name, None), functools.cached_property):  # it may hold a path that changes now
+            object.__setattr__(copy, name, value)
     return copy

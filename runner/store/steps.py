@@ -127,7 +127,6 @@ class Steps:
             self._content[id] = command.record
             if command.record.startswith(self._shelf.token):
                 self.needs = self._shelf.written
-            self._shelf.forget(id)
             self._steps.append((self._replace, (self._tmp, command.record, self._fds[source], f"{id}.json")))
         else:
             self._where.setdefault(id, source)

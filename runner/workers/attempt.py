@@ -7,11 +7,9 @@ has its own outputs put into place first, as the children may be read from them.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,7 +46,7 @@ from runner.workers import record
 from runner.workers.bench import Bench
 from runner.workers.capture import Capturing, Log
 from runner.workers.port import Order, Reply
-from runner.workers.staging import digest, is_file, same, staging_path
+from runner.workers.staging import NoFile, digest, is_file, same, staging_path, stands, taken
 
 MAX_VALUE = 1 << 20
 
@@ -156,11 +154,7 @@ class _Attempt:
             if adopted is not None:
                 return self._finish(kind, None, inputs, adopted, {})
         if kind.outputs:
-            for final in output_paths(task, self.bench.root):
-                self.bench.make_folder(os.path.dirname(final))
-                self.staged[final] = staging_path(final, self.job.id)
-            places = {final: Path(path) for final, path in self.staged.items()}
-            task = replace_paths(task, places, self.bench.root)
+            task = replace_paths(task, self._staging, self.bench.root)
         CURRENT.set(Context(previous=self._previous))
         if self.order.paced:
             self.bench.begin(self.job.id)
@@ -221,6 +215,13 @@ class _Attempt:
 
     # ------------------------------------------------------------------------------------------------------ outputs
 
+    def _staging(self, final: str) -> str:
+        """Where to write an output."""
+        if final not in self.staged:
+            self.bench.make_folder(final.rpartition("/")[0])
+            self.staged[final] = staging_path(final, self.job.id)
+        return self.staged[final]
+
     def _check_value(self, value: Any) -> None:
         try:
             data = msgspec.json.encode(value)
@@ -252,19 +253,18 @@ class _Attempt:
         settings = self.bench.settings
         for final, path in self.staged.items():
             try:
-                found = os.lstat(path)
-            except OSError:
-                raise Unusable(f"run() has not written its output {final}") from None
-            if not stat.S_ISREG(found.st_mode):
-                raise Unusable(f"run() has made something else than a file of its output {final}")
-            outputs[final] = made = digest(path)
-            if same(final, made):
+                made, device = taken(path)
+                stays = stands(final, made)
+            except NoFile as error:
+                raise Unusable(f"run() has {error} output {final}") from None
+            except IsADirectoryError:
+                raise Unusable(f"its output {final} is a folder: move that away, or name another file") from None
+            outputs[final] = made
+            if stays:
                 self.bench.discard([path])
                 continue
-            if os.path.isdir(final):
-                raise Unusable(f"its output {final} is a folder: move that away, or name another file")
             deliver[final] = path
-            if settings.durable and found.st_dev not in settings.devices:
+            if settings.durable and device not in settings.devices:
                 self.bench.sync(path)
                 self.elsewhere = final
         return outputs, deliver

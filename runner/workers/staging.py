@@ -14,40 +14,77 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
+from itertools import count
 
 from runner.store.codec import Digest
 from runner.store.files import Files
 
 _MAX_NAME = 255
+_PIECE = 1 << 20
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # to open a FIFO must not hang
 _STAGED = re.compile(r"\..*-([0-9a-f]{16})-[0-9a-f]{8}(?![0-9a-f])", re.DOTALL)
+
+
+class NoFile(Exception):
+    """A task has left no file where it was to write one: what it has done instead, as "not written its"."""
 
 
 def staging_path(final: str, id: str) -> str:
     """A name in the same folder, hidden, with the same suffix, that no other attempt uses."""
-    folder, name = os.path.split(final)
+    folder, slash, name = final.rpartition("/")
     stem, suffix = os.path.splitext(name)
-    token = f"-{id[-16:]}-{secrets.token_hex(4)}"
-    room = _MAX_NAME - 1 - len(token) - len(os.fsencode(suffix))
-    if room < 0:
-        stem, suffix, room = name, "", _MAX_NAME - 1 - len(token)
-    short = os.fsencode(stem)[:room].decode("utf-8", "ignore")
-    return os.path.join(folder, f".{short}{token}{suffix}")
+    token = f"-{id[-16:]}-{next(_tokens(os.getpid())) & 0xFFFFFFFF:08x}"
+    if not (name.isascii() and len(name) + len(token) < _MAX_NAME):
+        room = _MAX_NAME - 1 - len(token) - len(os.fsencode(suffix))
+        if room < 0:
+            stem, suffix, room = name, "", _MAX_NAME - 1 - len(token)
+        stem = os.fsencode(stem)[:room].decode("utf-8", "ignore")
+    return f"{folder}{slash}.{stem}{token}{suffix}"
+
+
+@cache
+def _tokens(pid: int) -> count[int]:
+    """Of one process, a fork counting on its own: as unlikely to meet another's as if each were drawn."""
+    return count(secrets.randbits(32))
 
 
 def digest(path: str) -> Digest:
     """Size and SHA-256 of a regular file. Raises OSError."""
-    hasher, size = sha256(), 0
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # to open a FIFO must not hang
+    return _read(path, _OPEN)[0]
+
+
+def taken(path: str) -> tuple[Digest, int]:
+    """The same of what a task has staged, and the file system (device) that it lies on. Raises NoFile, OSError."""
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        made, found = _read(path, _OPEN | os.O_NOFOLLOW)
+    except OSError:
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            raise NoFile("not written its") from None
+        if not stat.S_ISREG(mode):
+            raise NoFile("made something else than a file of its") from None
+        raise
+    return made, found.st_dev
+
+
+def _read(path: str, flags: int) -> tuple[Digest, os.stat_result]:
+    fd = os.open(path, flags)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "is no regular file", path)
-        while chunk := os.read(fd, 1 << 20):
+        hasher, size, piece = sha256(), 0, min(found.st_size, _PIECE) or _PIECE
+        while chunk := os.read(fd, piece):
             hasher.update(chunk)
             size += len(chunk)
+            if size == found.st_size:  # else a file that has no size to tell, as in /proc, or is being written
+                break
     finally:
         os.close(fd)
-    return Digest(size, hasher.hexdigest())
+    return Digest(size, hasher.hexdigest()), found
 
 
 def is_file(path: str) -> bool:
@@ -61,10 +98,22 @@ def is_file(path: str) -> bool:
 def same(path: str, known: Digest) -> bool:
     """Whether the regular file at `path` holds the very bytes that `known` describes."""
     try:
-        found = os.stat(path)
-        return found.st_size == known.bytes and stat.S_ISREG(found.st_mode) and digest(path) == known
+        return stands(path, known)
     except OSError:
         return False
+
+
+def stands(path: str, known: Digest) -> bool:
+    """The same of where an output is to be put. Raises IsADirectoryError for a folder, which no file can replace."""
+    try:
+        found = os.stat(path)
+        if found.st_size == known.bytes and stat.S_ISREG(found.st_mode):
+            return digest(path) == known
+    except OSError:
+        return False
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", path)
+    return False
 
 
 def remove(files: Files, paths: Iterable[str]) -> None:

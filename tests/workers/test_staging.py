@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.store.files import Files
-from runner.workers.staging import Digest, digest, is_file, remove, same, staging_path, sweep
+from runner.workers.staging import Digest, NoFile, digest, is_file, remove, same, staging_path, stands, sweep, taken
 
 ID = "Fetch-0123456789abcdef"
 OTHER = "Fetch-fedcba9876543210"
@@ -49,6 +49,24 @@ def test_no_two_attempts_stage_under_one_name() -> None:
     assert len({staging_path("a.txt", ID) for _ in range(1000)}) == 1000
 
 
+def test_nor_do_those_of_a_worker_and_of_another_that_was_forked_from_the_same_process() -> None:
+    names: list[str] = []
+    for _ in range(2):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.write(writer, "\n".join(staging_path("a.txt", ID) for _ in range(20)).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with open(reader) as said:
+            names += said.read().split("\n")
+        os.waitpid(pid, 0)
+    names += [staging_path("a.txt", ID) for _ in range(20)]
+    assert len(set(names)) == len(names) == 60
+
+
 def test_digest(tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     (tmp_path / "file").write_bytes(data)
@@ -59,6 +77,52 @@ def test_digest(tmp_path: Path) -> None:
         digest(str(tmp_path))
     with pytest.raises(FileNotFoundError):
         digest(str(tmp_path / "none"))
+
+
+def test_a_file_that_does_not_tell_its_size_is_digested_to_its_end() -> None:
+    path = Path("/proc/filesystems")
+    if not path.exists():
+        pytest.skip("no /proc here")
+    data = path.read_bytes()
+    assert path.stat().st_size == 0 < len(data)
+    assert digest(str(path)) == Digest(len(data), sha256(data).hexdigest())
+
+
+def test_what_a_task_has_staged_is_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "staged"
+    with pytest.raises(NoFile, match="not written its"):
+        taken(str(path))
+    path.symlink_to(tmp_path / "none")
+    with pytest.raises(NoFile, match="something else than a file"):
+        taken(str(path))
+    path.unlink()
+    path.symlink_to(__file__)
+    with pytest.raises(NoFile, match="something else than a file"):
+        taken(str(path))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(NoFile, match="something else than a file"):
+        taken(str(path))
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(NoFile, match="something else than a file"):
+        taken(str(path))
+    path.unlink()
+    path.write_bytes(b"abc")
+    assert taken(str(path)) == (Digest(3, sha256(b"abc").hexdigest()), tmp_path.stat().st_dev)
+
+
+def test_no_file_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "final"
+    known = Digest(3, sha256(b"abc").hexdigest())
+    assert not stands(str(path), known)
+    path.write_bytes(b"abc")
+    assert stands(str(path), known)
+    path.write_bytes(b"abd")
+    assert not stands(str(path), known)
+    with pytest.raises(IsADirectoryError):
+        stands(str(tmp_path), known)
+    assert not same(str(tmp_path), known)
 
 
 def test_same_compares_bytes_and_never_raises(tmp_path: Path) -> None:
