@@ -30,9 +30,9 @@ SHARE, STRIVEN = 0.97, 0.99
 AHEAD = 4  # orders sent ahead at most
 _FEWER_AHEAD = f"""
 import sys
-from runner.workers import local
+from runner.workers import worker
 from runner.cli import main
-local.AHEAD_MOST = {AHEAD}
+worker.AHEAD_MOST = {AHEAD}
 sys.argv[0] = "runner"
 main()
 """

@@ -67,7 +67,10 @@ class Backlog:
         if brief is None:
             return False
         made = {id[-16:] for id in job.after}
-        return all(output_hash(path) in made for path in self._catalog.reads(brief))
+        try:
+            return all(output_hash(path) in made for path in self._catalog.reads(brief))
+        except TypeError:  # its parameters are no paths: it is put aside, or fails
+            return False
 
     def name_again(self, roots: Iterable[str], dropped: Callable[[], Iterable[str]]) -> None:
         """The roots of the run that goes on; `dropped`, asked at the end: those that are roots no more."""

@@ -142,6 +142,7 @@ class Loop:
 
     def _work(self) -> None:
         halted = False
+        self._carry_out(self._take_over_some())  # before what lies in inbox/: that came later
         while not self._over():
             if self._is_time():
                 self._give_up()

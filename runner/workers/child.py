@@ -1,7 +1,9 @@
 """A worker process: reads orders, carries them out on this or on several threads, replies.
 
-It must not outlive its runner: the kernel kills it when the fork server ends (Linux), and the end of its stream ends
-it between two jobs elsewhere. It holds a lock file of its own as long as it lives: the next runner can wait for it.
+Orders lie ready in it, and each is begun with a ticket (`tickets.py`). A thread that has nothing to do waits for the
+next ticket, whoever is first, and reads the stream if what it is for has not come yet; while all are at work, nobody
+reads. It must not outlive its runner: the kernel kills it when the fork server ends (Linux), and elsewhere it ends
+between two jobs. It holds a lock file of its own as long as it lives: the next runner can wait for it.
 What is no job's fault (the disk is full) is told to the scheduler with a word, and no job is charged for it.
 """
 
@@ -14,18 +16,19 @@ import select
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
 from filelock import FileLock
 from msgspec import Struct
+from msgspec.structs import replace
 
-from runner.core.events import Began
+from runner.core.events import Asked, Began, Finished
+from runner.core.model import Proposal
 from runner.errors import RunnerError, plainly
 from runner.store.files import writer_token
 from runner.workers import capture
@@ -35,20 +38,17 @@ from runner.workers.frames import Frames, frame
 from runner.workers.hindrance import Exhausted, Hindered
 from runner.workers.looking import Looker
 from runner.workers.port import Looked, Order, Reply, Settings
-
-HEAR_TIME = 0.001
-"""Seconds between two looks at the stream, while there is work."""
+from runner.workers.tickets import take
 
 SWITCH_TIME = 0.001
 """Seconds for which a thread that computes may keep others from going on. Threads are for tasks that wait, and with
 Python's own 0.005 each answer that has come waits once more, several times over: 32 fetches at once lose 1 or 2 %."""
 
+PORTION = 256
+"""How many children go into one message."""
+
 _PR_SET_PDEATHSIG = 1
 _UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Halt(Struct, frozen=True, tag=True):
-    """Begin nothing more; hand back what was not begun."""
 
 
 class Work(Struct, frozen=True, tag=True):
@@ -59,15 +59,16 @@ class Work(Struct, frozen=True, tag=True):
 
 
 class Look(Struct, frozen=True, tag=True):
-    """Look at these done jobs, if there is nothing else to do; the answer is Looked."""
+    """Look at these done jobs; the answer is Looked."""
 
     ids: tuple[str, ...]
 
 
-class Unbegun(Struct, frozen=True, tag=True):
-    """The answer to Halt: these were not begun, and will not be."""
+class Discovered(Struct, frozen=True, tag=True):
+    """Some of those that a job has found; the answer to its order follows, and does without them."""
 
-    ids: tuple[str, ...]
+    id: str
+    children: list[Proposal]
 
 
 class Done(Struct, frozen=True, tag=True):
@@ -90,32 +91,35 @@ class Unfit(Struct, frozen=True, tag=True):
     hindered: bool = True
 
 
-Message: TypeAlias = Began | Done | Unbegun | Hindrance | Unfit | Looked
+Message: TypeAlias = Began | Discovered | Done | Hindrance | Unfit | Looked
 _Send: TypeAlias = Callable[[Message], None]
 
-_decode = msgspec.json.Decoder(Halt | Work | Look).decode
+_decode = msgspec.json.Decoder(Work | Look).decode
 _encode = msgspec.json.Encoder().encode
 _held: list[FileLock] = []
 _forking = threading.local()
 
 
-def main(fd: int, settings: bytes, parent: int) -> None:
-    """Work until the stream ends. Called in a process of its own, just forked from process `parent`. Never returns."""
+def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
+    """Work until the scheduler is gone. Called in a process of its own, just forked from `parent`. Never returns."""
     tie_to(parent)
     os.register_at_fork(before=_hold_back, after_in_parent=_let_come, after_in_child=_heed)
     os.setpgid(0, 0)  # what a task starts can be found, and killed with its worker
-    os.set_inheritable(fd, False)  # as it came by a message: what a task starts must not hold the stream open
-    send = _sender(fd)
+    for fd in (stream, tickets):
+        os.set_inheritable(fd, False)  # as it came by a message: what a task starts must not hold the stream open
+        os.set_blocking(fd, True)
+    send = _sender(stream)
     try:
         known = msgspec.json.decode(settings, type=Settings)
         os.chdir(known.root)
         capture.install(known.level)
         _hold_lock(known.state)
         bench = Bench(known, tell=send)
+        serve = partial(_serve, _Desk(stream, tickets, bench), send, bench, Looker(bench))
         if known.threads == 1:
-            _serve_alone(fd, send, bench)
+            serve()
         else:
-            _serve_threads(fd, send, bench, known.threads)
+            _with_threads(known.threads, serve, send)
     except BaseException as error:
         _end(error, send)
     os._exit(0)  # threads of a task, or at-exit handlers of a library, must not keep it alive
@@ -195,70 +199,76 @@ def _sender(fd: int) -> _Send:
     return send
 
 
-def _serve_alone(fd: int, send: _Send, bench: Bench) -> None:
-    """One job at a time, on the main thread."""
-    os.set_blocking(fd, False)
-    frames = Frames(fd)
-    looker = Looker(bench)
-    backlog: deque[Order] = deque()
-    heard = 0.0
-    while True:
-        if not backlog:
-            select.select([fd], [], [])
-        elif time.monotonic() - heard < HEAR_TIME:
-            send(_carried_out(backlog.popleft(), bench))
-            continue
-        heard = time.monotonic()
-        for payload in frames.read():
+class _Desk:
+    """What lies ready in this worker."""
+
+    def __init__(self, stream: int, tickets: int, bench: Bench) -> None:
+        self._frames = Frames(stream)
+        self._tickets = tickets
+        self._bench = bench
+        self._lying: deque[Order | Look] = deque()
+        self._number = 0  # of the first of them
+        self._turn = threading.Lock()
+
+    def next(self) -> Order | Look | None:
+        """What this thread is to do next, as soon as there is something. None: the scheduler is gone."""
+        with self._turn:
+            number = take(self._tickets)
+            if number is None:
+                return None
+            while self._number + len(self._lying) <= number:
+                self._hear()
+                if self._frames.eof:
+                    return None
+            for _ in range(number - self._number):  # these were taken back
+                self._lying.popleft()
+            self._number = number + 1
+            return self._lying.popleft()
+
+    def _hear(self) -> None:
+        for payload in self._frames.read():
             message = _decode(payload)
             if isinstance(message, Work):
-                backlog.extend(message.orders)
-                bench.unlink(message.litter)
-            elif isinstance(message, Look):
-                send(looker.look(message.ids if not backlog else ()))
+                self._lying.extend(message.orders)
+                self._bench.unlink(message.litter)
             else:
-                send(Unbegun(tuple(order.id for order in backlog)))
-                backlog.clear()
-        if frames.eof:
-            return
-        if backlog:
-            send(_carried_out(backlog.popleft(), bench))
+                self._lying.append(message)
 
 
-def _serve_threads(fd: int, send: _Send, bench: Bench, threads: int) -> None:
-    """The main thread reads; so many others work, each on one job at a time."""
-    orders: SimpleQueue[Order] = SimpleQueue()
+def _serve(desk: _Desk, send: _Send, bench: Bench, looker: Looker) -> None:
+    while (item := desk.next()) is not None:
+        if isinstance(item, Look):
+            send(looker.look(item.ids))
+        else:
+            _answer(_carried_out(item, bench), send)
+
+
+def _answer(done: Done | Hindrance, send: _Send) -> None:
+    """If there are many children, these come first, in portions: the scheduler is not to read for long."""
+    event = done.reply.event if isinstance(done, Done) else None
+    if isinstance(done, Done) and isinstance(event, Finished | Asked) and len(event.children or ()) > PORTION:
+        children = event.children or []
+        for start in range(0, len(children), PORTION):
+            send(Discovered(event.id, children[start : start + PORTION]))
+        done = Done(replace(done.reply, event=replace(event, children=[])))
+    send(done)
+
+
+def _with_threads(count: int, serve: Callable[[], None], send: _Send) -> None:
+    """So many threads serve, each on one job at a time; the main one does nothing."""
     sys.setswitchinterval(SWITCH_TIME)
 
     def work() -> None:
         try:
-            while True:
-                send(_carried_out(orders.get(), bench))
+            serve()
         except BaseException as error:
             _end(error, send)
 
-    for number in range(threads):
-        threading.Thread(target=work, name=f"task-{number}", daemon=True).start()
-    frames = Frames(fd)
-    looker = Looker(bench)
-    while True:
-        for payload in frames.read():
-            message = _decode(payload)
-            if isinstance(message, Work):
-                for order in message.orders:
-                    orders.put(order)
-                bench.unlink(message.litter)
-                continue
-            if isinstance(message, Look):
-                send(looker.look(message.ids if orders.empty() else ()))
-                continue
-            ids = []
-            with contextlib.suppress(Empty):  # a thread may be quicker
-                while True:
-                    ids.append(orders.get_nowait().id)
-            send(Unbegun(tuple(ids)))
-        if frames.eof:
-            return
+    working = [threading.Thread(target=work, name=f"task-{number}", daemon=True) for number in range(count)]
+    for thread in working:
+        thread.start()
+    for thread in working:
+        thread.join()
 
 
 def _ignore(signum: int, frame: object) -> None:

@@ -4,7 +4,8 @@ It has one thread, so a fork is safe. Its session is its own: a Ctrl-C or a sign
 the workers, the scheduler decides. When the scheduler dies, the kernel kills this process, and with it its workers,
 whatever they are doing: each has asked for that. (Elsewhere than on Linux, the end of the control socket ends it.)
 
-Requests and answers are JSON, one a packet; a request carries one descriptor, the worker's end of its stream.
+Requests and answers are JSON, one a packet; a request carries two descriptors, the worker's ends of its stream and of
+its tickets.
 """
 
 from __future__ import annotations
@@ -101,14 +102,15 @@ class ForkServer:
                 self._control.send(msgspec.json.encode(Load(tuple(modules[start : start + _AT_ONCE]))))
                 self._loading += 1
 
-    def fork(self, fd: int, settings: str) -> int:
-        """A new worker that talks over `fd`; its process id. Raises ConnectionError when the process is gone, or stuck.
+    def fork(self, fds: tuple[int, int], settings: str) -> int:
+        """A new worker that has these, for its stream and its tickets; its process id.
 
+        Raises ConnectionError when the process is gone, or stuck.
         Who waits here hears nobody, a Ctrl-C neither: so it is not for ever, but for modules still being imported.
         """
         self._control.settimeout(None)
         try:
-            socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], [fd])
+            socket.send_fds(self._control, [msgspec.json.encode(Fork(settings))], fds)
         except ConnectionError:
             self.gone = True
             raise
@@ -194,7 +196,7 @@ def _load(control: socket.socket, modules: Iterable[str]) -> None:
         control.send(msgspec.json.encode(Ready()))
 
 
-def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> None:
+def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None]) -> None:
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, _ignore)
@@ -206,7 +208,7 @@ def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> N
             _reap(control)
         if control.fileno() in readable:
             try:
-                data, fds, _, _ = socket.recv_fds(control, _PACKET, 1)
+                data, fds, _, _ = socket.recv_fds(control, _PACKET, 2)
             except ConnectionError:
                 data, fds = b"", []
             if not data:  # the scheduler is gone: so are we, and with us, by the kernel, the workers
@@ -222,9 +224,11 @@ def _serve(control: socket.socket, work: Callable[[int, bytes, int], None]) -> N
                 control.close()
                 os.close(wake_read)
                 os.close(wake_write)
-                work(fds[0], request.settings.encode(), server)
+                stream, tickets = fds
+                work(stream, tickets, request.settings.encode(), server)
                 os._exit(0)
-            os.close(fds[0])
+            for fd in fds:
+                os.close(fd)
             control.send(msgspec.json.encode(Born(pid)))
 
 

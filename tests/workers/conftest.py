@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,3 +19,8 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     yard = Yard(tmp_path)
     yield yard
     yard.close()
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    return random.Random(os.environ["RUNNER_TEST_SEED"])

@@ -179,6 +179,12 @@ def working(yard: Yard, workers: int = 1, **settings: Any) -> Any:
         executor.close()
 
 
+def expect(executor: LocalExecutor, **seconds: float) -> None:
+    """As if tasks of these classes had taken so long lately."""
+    executor._expected._seconds.update(seconds)
+    executor._expected.next = min(seconds.values())
+
+
 def outcomes(executor: LocalExecutor, count: int, seconds: float = 20.0) -> list[Outcome]:
     """Wait for so many of them."""
     found: list[Outcome] = []

@@ -220,6 +220,20 @@ class Hold(Task):
 
 
 @dataclass
+class Moody(Task):
+    """Takes no time, or as long as no file `open-NUMBER` is there. Notes in `ran` that it was begun."""
+
+    number: int
+    held: bool = False
+
+    def run(self) -> None:
+        with open("ran", "ab", buffering=0) as file:
+            file.write(b"%d\n" % self.number)
+        while self.held and not Path(f"open-{self.number}").exists():
+            time.sleep(0.002)
+
+
+@dataclass
 class Die(Task):
     """Takes its worker with it, when others are at work beside it, if there are to be others."""
 

@@ -18,6 +18,7 @@ from runner.workers.port import Order, Reply
 from tests.workers.support import (
     Yard,
     alive,
+    expect,
     losses,
     only,
     outcomes,
@@ -58,10 +59,18 @@ DEATHS = [
 ]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies ready in a worker stays there, however long it takes to die."""
+    monkeypatch.setattr("runner.workers.worker.LONG", 60.0)
+
+
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize(("how", "told"), DEATHS)
 def test_a_death_costs_the_job_that_was_begun_and_no_other(yard: Yard, how: str, told: str) -> None:
     victim = yard.order(Die(how))
     with working(yard) as executor:
+        expect(executor, Noop=1e-4, Die=1e-4)
         executor.start([*orders(yard, 1), victim, *orders(yard, 2, 3)])
         found = outcomes(executor, 2)
         (lost,) = losses(found)
@@ -95,9 +104,11 @@ def test_sys_exit_in_a_task_is_a_failure_like_any_other(yard: Yard) -> None:
     assert reply.error == "SystemExit: 3"
 
 
+@pytest.mark.usefixtures("patience")
 def test_with_threads_all_that_shared_a_worker_are_named_with_it(yard: Yard) -> None:
     begun_ones = [yard.order(Hold(1)), yard.order(Hold(2)), yard.order(Die("SIGKILL", others=2))]
     with working(yard, threads=3) as executor:
+        expect(executor, Noop=1e-4, Hold=1e-4, Die=1e-4)
         executor.start([*begun_ones, *orders(yard, 1, 2)])
         lost = only(executor)
         assert isinstance(lost, WorkerLost)
@@ -281,9 +292,8 @@ def test_a_worker_that_cannot_even_begin_tells_why(yard: Yard) -> None:
     (yard.state / "locks").touch()
     with working(yard) as executor:
         executor.start(orders(yard, 1, 2))
-        executor.unbegun()
+        assert len(executor.unbegun()) == 2
         lost = hindered(executor)
-        assert len(lost.waiting) == 2
         assert re.match("a worker cannot go on: File exists: /", lost.message)
         assert executor.pids == [], "and no other is started, that would do no better"
 

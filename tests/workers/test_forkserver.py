@@ -17,6 +17,7 @@ import pytest
 from runner.workers.child import Done, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
+from runner.workers.tickets import Tickets
 from tests.workers.support import Yard, alive, wait_for
 from tests.workers.tasks import Noop
 
@@ -26,13 +27,16 @@ class Line:
 
     def __init__(self, server: ForkServer, settings: str) -> None:
         self.socket, theirs = socket.socketpair()
+        self.tickets = Tickets()
         with theirs:
-            self.pid = server.fork(theirs.fileno(), settings)
+            self.pid = server.fork((theirs.fileno(), self.tickets.fileno()), settings)
         self.frames = Frames(self.socket.fileno())
 
     def ask(self, yard: Yard, number: int) -> int:
         """Have it do a job, and answer."""
         self.socket.sendall(frame(msgspec.json.encode(Work([yard.order(Noop(number))]))))
+        self.tickets.book()
+        self.tickets.give()
         found: list[bytes] = []
         while not found:
             found += self.frames.read()
@@ -40,6 +44,10 @@ class Line:
         reply = msgspec.json.decode(found[0], type=Done).reply
         value: int = (yard.written(reply.event.record).result or {})["value"]  # type: ignore[union-attr]
         return value
+
+    def close(self) -> None:
+        self.socket.close()
+        self.tickets.close()
 
 
 @pytest.fixture
@@ -57,7 +65,7 @@ def server(yard: Yard) -> Iterator[ForkServer]:
 def test_a_worker_works_and_ends_with_its_stream(yard: Yard, server: ForkServer, settings: str) -> None:
     line = Line(server, settings)
     assert [line.ask(yard, number) for number in (1, 2)] == [1, 2]
-    line.socket.close()
+    line.close()
     assert server.status(line.pid, timeout=10) == 0
     assert not alive(line.pid)
 
@@ -160,7 +168,7 @@ def test_what_a_module_prints_when_it_is_imported_is_no_data_of_the_runner_s(yar
         "import socket\n"
         f"server = ForkServer({str(yard.root)!r}, ('chatty',))\n"
         "ours, theirs = socket.socketpair()\n"
-        "server.fork(theirs.fileno(), '{}')\n"
+        "server.fork((theirs.fileno(), theirs.fileno()), '{}')\n"
         "server.close()\n"
     )
     done = subprocess.run(
