@@ -334,11 +334,12 @@ def _leave(signum: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def _rare_collections() -> Iterator[None]:
-    """What a run allocates it keeps, by the hundred thousand: to look through it for garbage again and again costs a
-    twentieth of the scheduler's time, and finds nothing.
+    """What a run allocates it keeps, by the million. It is looked through for garbage once, when it is young, some
+    thousand objects at a time: workers wait meanwhile. What survives is not looked at again, which would take longer
+    each time, and find nothing.
     """
     before = gc.get_threshold()
-    gc.set_threshold(200_000, 50, 1_000)
+    gc.set_threshold(10_000, 1_000_000, 1_000)
     try:
         yield
     finally:
