@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -73,19 +73,21 @@ class TaskMeta(type):
     """Makes a str that is given for a Path a Path, before and after the dataclass' own `__init__`."""
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
-        plan = path_plan(cast("type[Task]", cls))
+        plan = path_plan(cls)
         if plan is None:
-            return cast(T, type.__call__(cls, *args, **kwargs))
+            plain: T = type.__call__(cls, *args, **kwargs)
+            return plain
         if args:
             args = (*map(taken, args, plan.takes), *args[len(plan.takes) :])
-        for name in plan.names & kwargs.keys() if kwargs else ():
-            kwargs[name] = make_path(kwargs[name])
-        task = type.__call__(cls, *args, **kwargs)
+        for name in plan.names if kwargs else ():
+            if name in kwargs:
+                kwargs[name] = make_path(kwargs[name])
+        task: T = type.__call__(cls, *args, **kwargs)
         for name in plan.names:  # defaults, and what __post_init__ has set
             value = getattr(task, name, None)
             if not isinstance(value, Path) and (path := make_path(value)) is not value:
                 object.__setattr__(task, name, path)
-        return cast(T, task)
+        return task
 
 
 class Task(metaclass=TaskMeta):
@@ -157,18 +159,15 @@ class Task(metaclass=TaskMeta):
 
 def describe(cls: type[Task]) -> TaskType:
     """All that is known of a task class. Raises TypeError, naming class and field, for what cannot be a job."""
-    found = cls.__dict__.get("_task_type")
+    found: TaskType | None = cls.__dict__.get("_task_type")
     if found is None or found.cls is not cls:  # dataclass(slots=True) copies a class' dict into a new class
         found = task_type(cls, Task)
         type.__setattr__(cls, "_task_type", found)
-    return cast(TaskType, found)
+    return found
 
 
-def path_plan(cls: type[Task]) -> PathPlan | None:
+def path_plan(cls: type[Any]) -> PathPlan | None:
     try:
-        found = cls.__dict__.get("_task_type")
-        if found is not None and found.cls is cls:
-            return cast("PathPlan | None", found.path_plan)
         return describe(cls).path_plan
     except TypeError:  # said when the task is made into a job; until then it is a plain object
         return None
