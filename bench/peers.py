@@ -3,9 +3,9 @@
 python -m bench.peers [--smoke] [--full] [--dir DIR] [--peer NAME ...] [--rounds FEW MANY]
 
 `us/task` is a whole command, from its start until all tasks are done, less what the same command took for one task in
-the same round (`start`, in seconds); `ours` is the same for `run shapes:fan_out`, just before. All are medians over the
-rounds, and so is `ratio`, that of the peer's to ours: above 1, ours is faster. Each run is checked: as many tasks must
-be on record as were asked for.
+the same round (`start`, in seconds); `ours` is the same for `run shapes:fan_out`, which is run before each of the
+peers', the median of the round. All are medians over the rounds, and so is `ratio`, that of the peer's to ours: above
+1, ours is faster. Each run is checked: as many tasks must be on record as were asked for.
 
 Each peer is set up as somebody would who knows it and wants speed, and keeps its record, where it has one, as surely as
 ours does with --durability process: through any kill, not through a power cut. Two cannot be had like that. jug syncs
@@ -226,20 +226,20 @@ class Contest:
         return seconds
 
     def round(self, many: int, full: bool) -> Iterator[tuple[Way, str, Pair]]:
-        """Each way once, and ours before each."""
-        starts: dict[str, list[float]] = {}
-        ours: dict[tuple[Way, str], float] = {}
+        """Each way once, and ours before each; of ours, which is the same each time, the median of the round."""
+        ours: dict[tuple[int, str], list[float]] = {}
         theirs: dict[Way, Side] = {}
         for way in self.ways:
             if not (count := way.tasks(many, full)):
                 continue
             for durability in way.beside:
-                starts.setdefault(durability, []).append(self.ours(1, durability))
-                ours[way, durability] = self.ours(count, durability)
+                for tasks in (1, count):
+                    ours.setdefault((tasks, durability), []).append(self.ours(tasks, durability))
             theirs[way] = Side(self.theirs(way, 1), self.theirs(way, count), count)
-        for (way, durability), seconds in ours.items():
-            start = statistics.median(starts[durability])
-            yield way, durability, Pair(Side(start, seconds, theirs[way].count), theirs[way])
+        for way, side in theirs.items():
+            for durability in way.beside:
+                start, whole = (statistics.median(ours[tasks, durability]) for tasks in (1, side.count))
+                yield way, durability, Pair(Side(start, whole, side.count), side)
 
     def rounds(self, rounds: int, many: int, full: bool) -> dict[tuple[Way, str], list[Pair]]:
         pairs: dict[tuple[Way, str], list[Pair]] = {}
