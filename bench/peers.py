@@ -130,8 +130,8 @@ WAYS = (
     Way("Luigi", "--workers 2", f"{LUIGI} --workers 2 --count {{count}}", luigi_done, bar=40, stretch=80, most=2_000),
     Way("huey", "SQLite, no sync", HUEY, huey_done, environ={"HUEY_FSYNC": "0"}, bar=1 / 1.5, stretch=1),
     Way("huey", "SQLite, synced", HUEY, huey_done, beside=("power",), most=FEW),
-    Way("Dask", "no queuing", DASK, dask_done, environ=NO_QUEUING, bar=10, stretch=15),
-    Way("Dask", "as it comes", DASK, dask_done, most=FEW),
+    Way("Dask", "as it comes", DASK, dask_done, bar=10, stretch=15),
+    Way("Dask", "no queuing", DASK, dask_done, environ=NO_QUEUING),
 )
 
 

@@ -144,7 +144,7 @@ class Here(Inline):
     ran: ClassVar[dict[str, bool]] = {}  # id -> whether it succeeded
     cut: ClassVar[int] = -1
 
-    def __init__(self, workers: int, settings: Any, preload: Any = ()) -> None:
+    def __init__(self, workers: int, settings: Any, preload: Any = (), server: Any = None) -> None:
         super().__init__(settings, places=2)
 
     def _perform(self, order: Order) -> Reply:

@@ -255,6 +255,7 @@ def document(data: bytes) -> Object:
     if data[:3] == b"\xef\xbb\xbf":
         _bad("$", "starts with a byte order mark")
     try:
+        data.decode()
         found = _any.decode(data)
         too_deep = _TOO_DEEP in _format(data, indent=2)
         json.loads(data, object_pairs_hook=_no_duplicates)

@@ -72,7 +72,7 @@ class LocalExecutor:
         self._replenish()
         self._litter += litter
         for order in orders:
-            (self._waiting if order.alone else self._paced if order.paced else self._ready).append(order)
+            self._line(order).append(order)
         self._start_paced()
         self._hand_out()
         self._start_alone()
@@ -196,6 +196,10 @@ class LocalExecutor:
             self._workers.append(worker)
             self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
+    def _line(self, order: Order) -> deque[Order]:
+        """Where it waits until a worker gets it."""
+        return self._waiting if order.alone else self._paced if order.paced else self._ready
+
     def _give(self, worker: Worker, orders: list[Order]) -> None:
         now = time.monotonic()
         for order in orders:
@@ -231,7 +235,7 @@ class LocalExecutor:
         for worker in self._workers:
             if worker.late() <= now:
                 for order in reversed(worker.take_back()):
-                    (self._paced if order.paced else self._ready).appendleft(order)
+                    self._line(order).appendleft(order)
 
     def _start_alone(self) -> None:
         while self._waiting:

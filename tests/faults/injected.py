@@ -97,7 +97,7 @@ class Workers(Inline):
 
     fault = Fault()
 
-    def __init__(self, workers: int, settings: Any, preload: Any = ()) -> None:
+    def __init__(self, workers: int, settings: Any, preload: Any = (), server: Any = None) -> None:
         super().__init__(settings, places=2)
         self._settings = settings
         self._replace()

@@ -220,7 +220,12 @@ def test_beside_one_that_must_be_alone_and_one_with_a_rate(yard: Yard) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("round", range(4))
 def test_each_runs_once_whoever_is_killed_meanwhile(
-    yard: Yard, threads: int, round: int, chance: random.Random, monkeypatch: pytest.MonkeyPatch
+    yard: Yard,
+    threads: int,
+    round: int,
+    chance: random.Random,
+    struck: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All is sent ahead, and taken back again and again. What a death cuts short is started anew, as the loop does."""
     monkeypatch.setattr("runner.workers.worker.LONG", 0.0005)
@@ -229,7 +234,6 @@ def test_each_runs_once_whoever_is_killed_meanwhile(
     wanted = {order.id: order for number in range(count) for order in moody(yard, number, held=number % 20 == 0)}
     answered: Counter[str] = Counter()
     begun: Counter[str] = Counter()
-    kills = 0
     with working(yard, 3, threads=threads) as executor:
         executor.start(list(wanted.values()))
         closed = list(range(0, count, 20))
@@ -242,19 +246,19 @@ def test_each_runs_once_whoever_is_killed_meanwhile(
                 assert isinstance(outcome, WorkerLost)
                 begun.update(outcome.begun)
                 executor.start([wanted[id] for id in (*outcome.begun, *outcome.waiting)])
-            if len(closed) > 5 * (kills < 6) and chance.random() < 0.2:
+            if len(closed) > 5 * (struck["kill"] < 6) and chance.random() < 0.2:
                 let_go(closed.pop(chance.randrange(len(closed))))
-            if kills < 6 and executor.pids and chance.random() < 0.05:
+            if struck["kill"] < 6 and executor.pids and chance.random() < 0.05:
                 with suppress(ProcessLookupError):
                     os.kill(chance.choice(executor.pids), signal.SIGKILL)
-                    kills += 1
+                    struck["kill"] += 1
         assert executor.busy == 0
         assert executor.wait(0.05) == []
     assert answered == Counter(wanted.keys())
     times = ran()
     for number, order in enumerate(wanted.values()):
         assert 1 <= times[number] <= 1 + begun[order.id], order.id
-    assert kills == 6
+    assert struck["kill"] == 6
 
 
 def test_a_worker_with_one_thread_has_no_other(yard: Yard) -> None:

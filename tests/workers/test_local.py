@@ -144,7 +144,7 @@ def test_on_a_halt_what_was_begun_is_finished_and_the_rest_comes_back_at_once(
     yard: Yard, threads: int, short: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if short:
-        monkeypatch.setattr("runner.workers.worker.LONG", 60.0)
+        monkeypatch.setattr("runner.workers.worker.LONG", 60.0)  # so that it stays there
     with working(yard, threads=threads) as executor:
         expect(executor, Write=1.0, **dict.fromkeys(short, 1e-4))
         held = [yard.order(Hold(number)) for number in range(threads)]
