@@ -188,7 +188,7 @@ PLANTS: dict[str, tuple[Plant, str]] = {  # and what the reason says
     "cut": (_with(lambda whole: whole[: len(whole) // 2]), "truncated"),
     "empty": (_with(lambda whole: b""), "truncated"),
     "zeros": (_with(lambda whole: bytes(len(whole))), "invalid character"),
-    "binary": (_with(lambda whole: bytes(range(256))), "invalid character"),
+    "binary": (_with(lambda whole: bytes(range(256))), "not UTF-8"),
     "deep": (_with(lambda whole: b"[" * 100_000 + b"]" * 100_000), "nested more than 64 deep"),
     "deep inside": (_with(lambda whole: whole[:-1] + b', "x": ' + b"[" * 99 + b"]" * 99 + b"}"), "nested more"),
     "twice the same key": (_with(lambda whole: whole[:-1] + b', "task": "jobs.land:Copy"}'), "'task' twice"),
