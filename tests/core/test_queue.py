@@ -385,7 +385,8 @@ class Plain:
         for key, rate in self.unbegun.pop(id).items():
             assert all(self.now - start >= rate for start in self.starts[key][-1:]), "too soon after another"
             self.starts[key].append(self.now)
-            self.since[key] = self.last = self.now
+            self.last = self.now
+        self.since.update(dict.fromkeys(self.running[id], self.now))  # also of keys that get a rate only later
         queue.begun(id, self.now)
 
     def pop(self, queue: ReadyQueue) -> None:
