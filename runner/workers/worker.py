@@ -24,7 +24,7 @@ from runner.workers.frames import Frames, frame
 from runner.workers.port import Looked, Order, Reply
 from runner.workers.tickets import Tickets
 
-AHEAD_TIME = 0.010
+AHEAD_TIME = 0.020
 """Seconds of work that should lie ready in a worker, for each of its threads that is not at something long: one order
 at the least."""
 
