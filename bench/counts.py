@@ -47,7 +47,7 @@ SHAPES = {
     "fan-out": ("fan_out", "process", 7, 0.0),
     "chains of 10": ("chains", "process", 7, 0.0),
     "found at run time": ("found", "process", 8, 0.0),
-    "one small output": ("outputs", "process", 13, 0.0),
+    "one small output": ("outputs", "process", 11, 0.0),
     "chains of 10, power": ("chains", "power", 7, 2.0),
     "one chain, power": ("chain", "power", 7, 2.0),
 }
