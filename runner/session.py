@@ -236,7 +236,7 @@ class Session:
                     complete = loop.run()
                     handed.release()
             finally:
-                executor.close()
+                self._store.give_back_leftovers(executor.close())
                 recorder.close()
             progress.close(engine)
             counts = engine.tally()

@@ -107,8 +107,9 @@ class Inline:
             del self.orders[id]
         return back
 
-    def close(self) -> None:
+    def close(self) -> Sequence[str]:
         self.closed = True
+        return ()
 
 
 class Rig:

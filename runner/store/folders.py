@@ -181,6 +181,10 @@ class FolderStore:
         taken, self.shelf.leftovers = self.shelf.leftovers, []
         return taken
 
+    def give_back_leftovers(self, names: Iterable[str]) -> None:
+        """Whoever took them has not unlinked them, or not all."""
+        self.shelf.leftovers += names
+
     def tidy(self) -> None:
         """Unlink what replaced files left in tmp/: for idle moments. It happens by itself when it grows large."""
         for name in self.take_leftovers():

@@ -150,15 +150,17 @@ class LocalExecutor:
             taken += worker.take_back()
         return tuple(order.id for order in taken)
 
-    def close(self) -> None:
+    def close(self) -> Sequence[str]:
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
             worker.server.status(worker.pid, timeout=PATIENCE)  # so that nobody writes any more when this returns
             worker.close()
+            self._litter += worker.litter()
         self._workers.clear()
         self._server.close()
         self._selector.close()
+        return self._litter
 
     @property
     def pids(self) -> list[int]:
@@ -302,6 +304,7 @@ class LocalExecutor:
         self._selector.unregister(worker.socket)
         worker.close()
         self._workers.remove(worker)
+        self._litter += worker.litter()
         worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
         status = worker.server.status(worker.pid, timeout=PATIENCE)
         word = worker.last_word

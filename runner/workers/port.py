@@ -96,8 +96,10 @@ class Executor(Protocol):
     def unbegun(self) -> tuple[str, ...]:
         """Take back the orders that no worker has begun; those are not answered any more."""
 
-    def close(self) -> None:
-        """End the workers at once, whatever they are at, and wait until they are gone. May be called twice."""
+    def close(self) -> Sequence[str]:
+        """End the workers at once, whatever they are at, and wait until they are gone. May be called twice. Gives what
+        it was told to unlink, as far as it may be there yet.
+        """
 
 
 class Nobody:
@@ -123,5 +125,5 @@ class Nobody:
     def unbegun(self) -> tuple[str, ...]:
         return ()
 
-    def close(self) -> None:
-        pass
+    def close(self) -> Sequence[str]:
+        return ()

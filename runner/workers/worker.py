@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Iterator
 from math import inf
 
@@ -55,6 +56,7 @@ class Worker:
         self._long: dict[str, float] = {}  # the same -> from when on it is at something long
         self._numbers: dict[str, int] = {}  # of their tickets
         self._look = -1  # of that of the last look
+        self._litter: deque[tuple[int, tuple[str, ...]]] = deque()  # sent with this ticket's order, not known to be done
         self.alone = False
         self.looking = False
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
@@ -74,6 +76,8 @@ class Worker:
         if isinstance(message, Look):
             self._look = self._tickets.book()
             self.looking = True
+        elif message.litter:
+            self._litter.append((self._numbers[message.orders[0].id], message.litter))
         self._unsent += frame(_encode(message))
         done = self.flush()
         self._tickets.give()
@@ -119,6 +123,12 @@ class Worker:
 
     def answered(self, id: str) -> bool:
         """False: it had no such order."""
+        number = self._numbers.get(id, -1)
+        while self._litter and self._litter[0][0] <= number:  # it unlinks them as it reads, before it begins anything
+            self._litter.popleft()
+        return self._forget(id)
+
+    def _forget(self, id: str) -> bool:
         known = self.orders.pop(id, None) is not None
         if self.begun.pop(id, None) is not None:
             del self._long[id]
@@ -136,8 +146,12 @@ class Worker:
             self.looking = False
         orders = [order for id, order in self.orders.items() if self._numbers[id] in taken]
         for order in orders:
-            self.answered(order.id)
+            self._forget(order.id)
         return orders
+
+    def litter(self) -> list[str]:
+        """What was sent for it to unlink, and may be there yet, if it does nothing more."""
+        return [name for _, names in self._litter for name in names]
 
     def wait(self, now: float) -> float:
         """Seconds until it should begin one more, less than none if it has threads with nothing to do. inf: no room."""

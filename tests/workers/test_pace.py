@@ -25,7 +25,7 @@ from runner.workers.local import LocalExecutor
 from runner.workers.port import Order, Outcome, Reply
 from tests.workers import tasks
 from tests.workers.support import Yard, losses, outcomes, wait_for, working
-from tests.workers.tasks import Act, Copied, Die, Hold, Noop, Write
+from tests.workers.tasks import Act, Copied, Die, Hold, Noop, Sleep, Write
 
 
 def paced(yard: Yard, task: Any) -> Order:
@@ -139,6 +139,34 @@ def test_names_to_unlink_reach_a_worker_with_the_next_order_of_any_kind(yard: Ya
             executor.start([yard.order(Noop(number), **options)], ["litter"])
             answers(executor, 1)
             wait_for("it is gone", lambda: not (yard.state / "tmp" / "litter").exists())
+
+
+def test_names_that_a_worker_has_not_read_are_given_to_the_next_and_at_last_back(yard: Yard) -> None:
+    with working(yard, 1) as executor:
+        executor.start([yard.order(Noop(0))])
+        answers(executor, 1)  # so that orders lie ready behind
+        dies = yard.order(Die("SIGKILL"))
+        executor.start([dies], ["with the one that dies"])
+        executor.start([yard.order(Noop(1))], ["behind it"])
+        found = answers(executor, 1)
+        (lost,) = losses(found)
+        assert lost.begun == (dies.id,)
+        (yard.state / "tmp" / "behind it").touch()
+        executor.start([yard.order(Noop(2))], ["with the next one"])
+        wait_for("all is answered", lambda: executor.wait(0.01) == [] and not executor.busy)
+        assert not (yard.state / "tmp" / "behind it").exists()
+        assert executor.close() == []
+        assert executor.close() == []
+
+
+def test_names_that_were_sent_along_with_what_was_taken_back_come_back(yard: Yard) -> None:
+    with working(yard, 1) as executor:
+        sleeps = yard.order(Sleep(0, 60.0))
+        executor.start([sleeps], ["read"])
+        wait_for("it sleeps", lambda: executor.wait(0.01) == [] and executor._workers[0].begun)
+        executor.start([yard.order(Noop(1))], ["unread"])
+        executor.unbegun()
+        assert "unread" in executor.close()
 
 
 # ---------------------------------------------------------------------------------------------------- in this process
