@@ -56,7 +56,7 @@ class Worker:
         self._long: dict[str, float] = {}  # the same -> from when on it is at something long
         self._numbers: dict[str, int] = {}  # of their tickets
         self._look = -1  # of that of the last look
-        self._litter: deque[tuple[int, tuple[str, ...]]] = deque()  # sent with this ticket's order, not known to be done
+        self._litter: deque[tuple[int, tuple[str, ...]]] = deque()  # and the ticket it came with
         self.alone = False
         self.looking = False
         self.cause: tuple[str, str] | None = None  # (a job, why we killed the worker for it)
