@@ -1,9 +1,10 @@
 """A worker process: reads orders, carries them out on this or on several threads, replies.
 
 Orders lie ready in it, and each is begun with a ticket (`tickets.py`). A thread that has nothing to do waits for the
-next ticket, whoever is first, and reads the stream if what it is for has not come yet; while all are at work, nobody
-reads. It must not outlive its runner: the kernel kills it when the fork server ends (Linux), and elsewhere it ends
-between two jobs. It holds a lock file of its own as long as it lives: the next runner can wait for it.
+next one, whoever is first. Where there are several threads, the main one reads the stream, and works on nothing; where
+there is one, it reads when what its ticket is for has not come yet. It must not outlive its runner: the kernel kills it
+when the fork server ends (Linux), and elsewhere it ends between two jobs. It holds a lock file of its own as long as it
+lives: the next runner can wait for it.
 What is no job's fault (the disk is full) is told to the scheduler with a word, and no job is charged for it.
 """
 
@@ -115,11 +116,13 @@ def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
         capture.install(known.level)
         _hold_lock(known.state)
         bench = Bench(known, tell=send)
-        serve = partial(_serve, _Desk(stream, tickets, bench), send, bench, Looker(bench))
+        desk = _Desk(stream, tickets, bench, reader=known.threads > 1)
+        serve = partial(_serve, desk, send, bench, Looker(bench))
         if known.threads == 1:
             serve()
         else:
-            _with_threads(known.threads, serve, send)
+            _start_threads(known.threads, serve, send)
+            desk.listen()
     except BaseException as error:
         _end(error, send)
     os._exit(0)  # threads of a task, or at-exit handlers of a library, must not keep it alive
@@ -200,15 +203,17 @@ def _sender(fd: int) -> _Send:
 
 
 class _Desk:
-    """What lies ready in this worker."""
+    """What lies ready in this worker. `reader`: another thread calls `listen`."""
 
-    def __init__(self, stream: int, tickets: int, bench: Bench) -> None:
+    def __init__(self, stream: int, tickets: int, bench: Bench, *, reader: bool) -> None:
         self._frames = Frames(stream)
         self._tickets = tickets
         self._bench = bench
         self._lying: deque[Order | Look] = deque()
         self._number = 0  # of the first of them
         self._turn = threading.Lock()
+        self._heard = threading.Condition()
+        self._wait: Callable[[], object] = self._heard.wait if reader else self._hear
 
     def next(self) -> Order | Look | None:
         """What this thread is to do next, as soon as there is something. None: the scheduler is gone."""
@@ -216,23 +221,31 @@ class _Desk:
             number = take(self._tickets)
             if number is None:
                 return None
-            while self._number + len(self._lying) <= number:
-                self._hear()
-                if self._frames.eof:
-                    return None
+            with self._heard:
+                while self._number + len(self._lying) <= number:
+                    if self._frames.eof:
+                        return None
+                    self._wait()
             for _ in range(number - self._number):  # these were taken back
                 self._lying.popleft()
             self._number = number + 1
             return self._lying.popleft()
 
+    def listen(self) -> None:
+        """Read until the scheduler is gone."""
+        while not self._frames.eof:
+            self._hear()
+
     def _hear(self) -> None:
         for payload in self._frames.read():
             message = _decode(payload)
             if isinstance(message, Work):
+                self._bench.unlink(message.litter)  # first: an answer to one of the orders says that it is done
                 self._lying.extend(message.orders)
-                self._bench.unlink(message.litter)
             else:
                 self._lying.append(message)
+        with self._heard:
+            self._heard.notify_all()
 
 
 def _serve(desk: _Desk, send: _Send, bench: Bench, looker: Looker) -> None:
@@ -254,8 +267,8 @@ def _answer(done: Done | Hindrance, send: _Send) -> None:
     send(done)
 
 
-def _with_threads(count: int, serve: Callable[[], None], send: _Send) -> None:
-    """So many threads serve, each on one job at a time; the main one does nothing."""
+def _start_threads(count: int, serve: Callable[[], None], send: _Send) -> None:
+    """So many threads serve, each on one job at a time."""
     sys.setswitchinterval(SWITCH_TIME)
 
     def work() -> None:
@@ -264,11 +277,8 @@ def _with_threads(count: int, serve: Callable[[], None], send: _Send) -> None:
         except BaseException as error:
             _end(error, send)
 
-    working = [threading.Thread(target=work, name=f"task-{number}", daemon=True) for number in range(count)]
-    for thread in working:
-        thread.start()
-    for thread in working:
-        thread.join()
+    for number in range(count):
+        threading.Thread(target=work, name=f"task-{number}", daemon=True).start()
 
 
 def _ignore(signum: int, frame: object) -> None:

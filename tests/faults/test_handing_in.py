@@ -119,8 +119,7 @@ def live(project: Project, *words: str, held: str) -> subprocess.Popen[bytes]:
     """A run that is at the task `held`, which does not end before it is let go."""
     hold(project, held)
     before = started(project)[held]
-    # Four workers: what has been sent ahead to the one that is held would wait for it.
-    process = project.start("run", *words, "--workers", "4", *QUICK)
+    process = project.start("run", *words, "--workers", "2", *QUICK)
     processes.wait_until(f"{held} has begun", lambda: started(project)[held] > before or process.poll() is not None, 30)
     assert process.poll() is None, project.said()
     return process
