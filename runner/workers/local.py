@@ -31,7 +31,7 @@ from runner.workers.forkserver import ForkServer
 from runner.workers.port import Looked, Order, Outcome, Settings
 from runner.workers.worker import Worker
 
-BLIND = 16
+BLIND = 64
 """How many orders are asked for in one go, beyond what threads have nothing to do: they may be others than expected."""
 
 TRIES = 3
