@@ -7,7 +7,8 @@ items back. The kernel gives a ticket to one reader only: so nothing is begun tw
 may be deep in a task, hold the interpreter, or be stopped.
 
 A ticket is the number of its item, in the order sent. Items with a lower number than a ticket that a worker has just
-taken, and not begun before, were taken back. One is one packet: it is read whole or not at all.
+taken, and not begun before, were taken back. All have the same size, and what goes into the socket at once is so little
+that it goes in whole or not at all: so a ticket is read whole, too.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import struct
 from contextlib import suppress
 
 _TICKET = struct.Struct(">Q")
+_AT_ONCE = 128  # 1 KiB: less than half of the smallest buffer that a socket can have
 
 
 class Tickets:
     """The scheduler's side. `fileno` is what the worker is to have."""
 
     def __init__(self) -> None:
-        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._near.setblocking(False)
         self._far.setblocking(True)  # for the worker, who waits
         self._given = self._booked = 0
@@ -41,16 +43,17 @@ class Tickets:
         """Give tickets for all that is booked, as far as there is room; the rest as the worker has taken some."""
         with suppress(BlockingIOError):
             while self._given < self._booked:
-                self._near.send(_TICKET.pack(self._given))
-                self._given += 1
+                numbers = range(self._given, min(self._given + _AT_ONCE, self._booked))
+                self._near.send(b"".join(map(_TICKET.pack, numbers)))
+                self._given = numbers.stop
 
     def take_back(self) -> set[int]:
         """Which items the worker has not begun, and never will. It may take some in between while this goes on."""
         taken = set(range(self._given, self._booked))
         self._given = self._booked
         with suppress(BlockingIOError):
-            while ticket := self._far.recv(_TICKET.size, socket.MSG_DONTWAIT):
-                taken.add(_TICKET.unpack(ticket)[0])
+            while tickets := self._far.recv(_AT_ONCE * _TICKET.size, socket.MSG_DONTWAIT):
+                taken.update(number for (number,) in _TICKET.iter_unpack(tickets))
         return taken
 
     def close(self) -> None:
