@@ -3,8 +3,8 @@
 Orders lie ready in it, and each is begun with a ticket (`tickets.py`). A thread that has nothing to do waits for the
 next one, whoever is first. Where there are several threads, the main one reads the stream, and works on nothing; where
 there is one, it reads when what its ticket is for has not come yet. It must not outlive its runner: the kernel kills it
-when the fork server ends (Linux), and elsewhere it ends between two jobs. It holds a lock file of its own as long as it
-lives: the next runner can wait for it.
+when the fork server ends (Linux); elsewhere it ends between two jobs, or with several threads at once. It holds a lock
+file of its own as long as it lives: the next runner can wait for it.
 What is no job's fault (the disk is full) is told to the scheduler with a word, and no job is charged for it.
 """
 
