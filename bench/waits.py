@@ -1,6 +1,6 @@
 """How long workers wait for work.
 
-python -m bench.waits [--smoke] [--dir DIR] [--runs 3] [--part finder threads]
+python -m bench.waits [--smoke] [--dir DIR] [--runs 5] [--part finder threads]
 
 finder: two workers run tasks of 1 ms, with at most four of them sent ahead, while a third comes back with 50,000
 children. `longest` is the longest time that one of the two had nothing to do.
@@ -104,7 +104,7 @@ PARTS = {"finder": finder, "threads": threads}
 
 def main() -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--part", choices=PARTS, nargs="*", default=list(PARTS))
     options = parser.parse_args()
     sizes, runs = (SMALL, 1) if options.smoke else (FULL, options.runs)
