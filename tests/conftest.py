@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -53,6 +54,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))  # pytest-xdist hands the environment on to its workers
     os.environ.pop("RUNNER_STATE", None)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN and not hasattr(config, "workerinput"):
+            signal.signal(number, lambda *_: None)  # by nohup, say; what is started from here is not to inherit it
 
 
 def pytest_report_header(config: pytest.Config) -> str:

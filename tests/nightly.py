@@ -6,7 +6,7 @@ The tasks look at `SITE`, which stands for the outside world and for the user's 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,9 +156,9 @@ class Here(Inline):
             Here.ran[order.id] = isinstance(reply.event, Finished)
         return reply
 
-    def close(self) -> None:
-        super().close()
+    def close(self) -> Sequence[str]:
         self.bench.close()
+        return super().close()
 
 
 def night(root: Path, *, cut: int = -1, resume: bool = False, **options: Any) -> Summary | None:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -116,10 +116,10 @@ class Workers(Inline):
             self._replace()
             return WorkerLost(begun=(order.id,), waiting=(), outcome="died", message=repr(error))
 
-    def close(self) -> None:
+    def close(self) -> Sequence[str]:
         if not self.closed:
             self.bench.close()
-        super().close()
+        return super().close()
 
 
 @contextmanager
