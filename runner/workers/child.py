@@ -1,10 +1,10 @@
 """A worker process: reads orders, carries them out on this or on several threads, replies.
 
 Orders lie ready in it, and each is begun with a ticket (`tickets.py`). A thread that has nothing to do waits for the
-next one, whoever is first. Where there are several threads, the main one reads the stream, and works on nothing; where
-there is one, it reads when what its ticket is for has not come yet. It must not outlive its runner: the kernel kills it
-when the fork server ends (Linux); elsewhere it ends between two jobs, or with several threads at once. It holds a lock
-file of its own as long as it lives: the next runner can wait for it.
+next one, whoever is first. Where there are several threads, one more reads the stream; where there is one, it reads
+when what its ticket is for has not come yet. It must not outlive its runner: the kernel kills it when the fork server
+ends (Linux), and elsewhere it ends between two jobs. It holds a lock file of its own as long as it lives: the next
+runner can wait for it.
 What is no job's fault (the disk is full) is told to the scheduler with a word, and no job is charged for it.
 """
 
@@ -44,6 +44,9 @@ from runner.workers.tickets import take
 SWITCH_TIME = 0.001
 """Seconds for which a thread that computes may keep others from going on. Threads are for tasks that wait, and with
 Python's own 0.005 each answer that has come waits once more, several times over: 32 fetches at once lose 1 or 2 %."""
+
+LISTEN_TIME = 0.5
+"""Seconds after which a worker with several threads notices that a task has closed the stream."""
 
 PORTION = 256
 """How many children go into one message."""
@@ -121,8 +124,7 @@ def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
         if known.threads == 1:
             serve()
         else:
-            _start_threads(known.threads, serve, send)
-            desk.listen()
+            _with_threads(known.threads, serve, desk.listen, send)
     except BaseException as error:
         _end(error, send)
     os._exit(0)  # threads of a task, or at-exit handlers of a library, must not keep it alive
@@ -232,9 +234,13 @@ class _Desk:
             return self._lying.popleft()
 
     def listen(self) -> None:
-        """Read until the scheduler is gone."""
+        """Read until the scheduler is gone. Not by a read that waits: while there is one, the scheduler would not see
+        that a task has closed the stream."""
+        stream = select.poll()
+        stream.register(self._frames.fd, select.POLLIN)
         while not self._frames.eof:
-            self._hear()
+            if stream.poll(LISTEN_TIME * 1000):
+                self._hear()
 
     def _hear(self) -> None:
         for payload in self._frames.read():
@@ -267,18 +273,24 @@ def _answer(done: Done | Hindrance, send: _Send) -> None:
     send(done)
 
 
-def _start_threads(count: int, serve: Callable[[], None], send: _Send) -> None:
-    """So many threads serve, each on one job at a time."""
+def _with_threads(count: int, serve: Callable[[], None], listen: Callable[[], None], send: _Send) -> None:
+    """So many threads serve, each on one job at a time, and one more listens; the main one waits for the end."""
     sys.setswitchinterval(SWITCH_TIME)
 
-    def work() -> None:
+    def work(does: Callable[[], None]) -> None:
         try:
-            serve()
+            does()
         except BaseException as error:
             _end(error, send)
 
-    for number in range(count):
-        threading.Thread(target=work, name=f"task-{number}", daemon=True).start()
+    threading.Thread(target=work, args=(listen,), name="reader", daemon=True).start()
+    working = [
+        threading.Thread(target=work, args=(serve,), name=f"task-{number}", daemon=True) for number in range(count)
+    ]
+    for thread in working:
+        thread.start()
+    for thread in working:
+        thread.join()
 
 
 def _ignore(signum: int, frame: object) -> None:

@@ -69,8 +69,8 @@ class LocalExecutor:
     # ------------------------------------------------------------------------------------------------------- the port
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
-        self._replenish()
         self._litter += litter
+        self._replenish()
         for order in orders:
             self._line(order).append(order)
         self._start_paced()
@@ -302,16 +302,17 @@ class LocalExecutor:
 
     def _bury(self, worker: Worker, outcomes: list[Outcome]) -> None:
         self._selector.unregister(worker.socket)
-        worker.close()
         self._workers.remove(worker)
-        self._litter += worker.litter()
         worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
         status = worker.server.status(worker.pid, timeout=PATIENCE)
+        self._litter += worker.litter()
+        orders, begun = tuple(worker.orders), worker.all_begun()
+        worker.close()
         word = worker.last_word
         if word is not None and word.hindered:
-            outcomes.append(_hindered(word.reason, waiting=tuple(worker.orders)))
+            outcomes.append(_hindered(word.reason, waiting=orders))
             return
-        if not worker.orders:
+        if not orders:
             return
         guilty: tuple[str, ...] = ()
         outcome, message = "died", word.reason if word is not None else _how(status)
@@ -321,10 +322,8 @@ class LocalExecutor:
             message = "its worker was ended: what came over its stream to the runner was no message"
         elif status is None and worker.server.gone:
             outcome, message = "interrupted", "the process that forks the workers was killed"
-        waiting = tuple(id for id in worker.orders if id not in worker.begun)
-        outcomes.append(
-            WorkerLost(begun=tuple(worker.begun), waiting=waiting, outcome=outcome, message=message, guilty=guilty)
-        )
+        waiting = tuple(id for id in orders if id not in begun)
+        outcomes.append(WorkerLost(begun=begun, waiting=waiting, outcome=outcome, message=message, guilty=guilty))
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready. If this process was stopped meanwhile, so may the workers have been: that is no job's time."""

@@ -53,7 +53,8 @@ class Tickets:
         self._given = self._booked
         with suppress(BlockingIOError):
             while tickets := self._far.recv(_AT_ONCE * _TICKET.size, socket.MSG_DONTWAIT):
-                taken.update(number for (number,) in _TICKET.iter_unpack(tickets))
+                whole = len(tickets) // _TICKET.size * _TICKET.size  # unless a task has read from it
+                taken.update(number for (number,) in _TICKET.iter_unpack(tickets[:whole]))
         return taken
 
     def close(self) -> None:

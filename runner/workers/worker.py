@@ -149,6 +149,12 @@ class Worker:
             self._forget(order.id)
         return orders
 
+    def all_begun(self) -> tuple[str, ...]:
+        """Of one that is dead: what it must have begun, and what it has begun behind an answer that did not come."""
+        orders, reckoned = tuple(self.orders), frozenset(self.begun)
+        unbegun = {order.id for order in self.take_back()}
+        return tuple(id for id in orders if id in reckoned or id not in unbegun)
+
     def litter(self) -> list[str]:
         """What was sent for it to unlink, and may be there yet, if it does nothing more."""
         return [name for _, names in self._litter for name in names]

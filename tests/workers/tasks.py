@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -385,6 +386,32 @@ class Closes(Task):
         Path("closed").write_text(str(os.getpid()))
         os.closerange(3, 256)
         time.sleep(60)
+
+
+@dataclass
+class Meddles(Task):
+    """With what its worker has from the runner: a stream and tickets, in this order."""
+
+    how: str
+    seconds: float = 0.0
+
+    def run(self) -> None:
+        sockets = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_socket(fd)]
+        stream, tickets = sorted(sockets)
+        if self.how == "closes the tickets":
+            os.close(tickets)
+        elif self.how == "writes on the stream":
+            os.write(stream, b"what is no message")
+        else:
+            os.set_blocking(stream, False)
+        time.sleep(self.seconds)
+
+
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:  # that of the listing
+        return False
 
 
 @dataclass

@@ -35,6 +35,7 @@ from tests.workers.tasks import (
     Hold,
     LeavesChild,
     Lists,
+    Meddles,
     Noop,
     Shuts,
     Sleep,
@@ -44,6 +45,12 @@ from tests.workers.tasks import (
 
 def orders(yard: Yard, *numbers: int) -> list[Order]:
     return [yard.order(Noop(number)) for number in numbers]
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def begun(number: int) -> bool:
@@ -184,8 +191,9 @@ def test_a_program_that_a_task_starts_gets_none_of_the_worker_s_descriptors(yard
     assert str(yard.state) not in listed
 
 
-def test_a_worker_whose_stream_ends_before_it_does_is_ended(yard: Yard) -> None:
-    with working(yard) as executor:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_worker_whose_stream_ends_before_it_does_is_ended(yard: Yard, threads: int) -> None:
+    with working(yard, threads=threads) as executor:
         executor.start([yard.order(Closes(1))])
         start = time.monotonic()
         lost = only(executor)
@@ -193,6 +201,47 @@ def test_a_worker_whose_stream_ends_before_it_does_is_ended(yard: Yard) -> None:
         assert lost.outcome == "died"
         assert time.monotonic() - start < 1.5
         assert not alive(pid_in(Path("closed")))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_worker_whose_tickets_are_closed_is_replaced(yard: Yard, threads: int) -> None:
+    with working(yard, threads=threads) as executor:
+        executor.start([yard.order(Meddles("closes the tickets"))])
+        pids = executor.pids
+        assert isinstance(only(executor), Reply)
+        executor.start(orders(yard, *range(threads + 6)))
+        wait_for("it is gone", lambda: not executor.wait(0.1) and executor.pids != pids)
+        executor.unbegun()
+        assert not alive(pids[0])
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_has_begun_behind_an_answer_that_did_not_come_has_begun(yard: Yard, threads: int) -> None:
+    with working(yard, threads=threads) as executor:
+        expect(executor, Meddles=1e-4, Sleep=1e-4, Noop=1e-4)
+        meddles = yard.order(Meddles("writes on the stream", seconds=0.5))
+        sleeps = [yard.order(Sleep(number, 60.0, output=Path(f"{number}.txt"))) for number in range(threads)]
+        executor.start([meddles, *sleeps, *orders(yard, 1)])
+        last = sleeps[-1]
+        wait_for("the last one that can begins", lambda: any("-" + last.id[-16:] in name for name in yard.files()))
+        (lost,) = losses(outcomes(executor, 1))
+        assert set(lost.begun) == {meddles.id, *(order.id for order in sleeps)}
+        assert lost.waiting == (orders(yard, 1)[0].id,)
+
+
+def test_a_stream_that_does_not_wait_any_more_is_no_harm(yard: Yard) -> None:
+    with working(yard, threads=2) as executor:
+        executor.start([yard.order(Meddles("has the stream not wait")), *orders(yard, 1)])
+        outcomes(executor, 2)
+        (pid,) = executor.pids
+        before, start = cpu_time(pid), time.monotonic()
+        while time.monotonic() - start < 0.5:
+            executor.wait(0.1)
+        assert cpu_time(pid) - before < 0.2
+        executor.start(orders(yard, 2))
+        assert isinstance(only(executor), Reply)
+        assert executor.pids == [pid]
 
 
 def test_a_child_that_comes_back_from_run_answers_nothing(yard: Yard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,8 @@ from runner.workers.hindrance import Hindered
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Order, Outcome, Reply
 from tests.workers import tasks
-from tests.workers.support import Yard, losses, outcomes, wait_for, working
-from tests.workers.tasks import Act, Copied, Die, Hold, Noop, Sleep, Write
+from tests.workers.support import Yard, expect, losses, outcomes, wait_for, working
+from tests.workers.tasks import Act, Copied, Die, Hold, Noop, Write
 
 
 def paced(yard: Yard, task: Any) -> Order:
@@ -141,32 +142,53 @@ def test_names_to_unlink_reach_a_worker_with_the_next_order_of_any_kind(yard: Ya
             wait_for("it is gone", lambda: not (yard.state / "tmp" / "litter").exists())
 
 
-def test_names_that_a_worker_has_not_read_are_given_to_the_next_and_at_last_back(yard: Yard) -> None:
+def sent_along(executor: LocalExecutor) -> list[str]:
+    """Names that workers have been sent, and are not known to have unlinked."""
+    return [name for worker in executor._workers for name in worker.litter()]
+
+
+def test_names_that_a_worker_has_not_read_are_given_to_the_next(yard: Yard) -> None:
+    for name in ("with", "behind"):
+        (yard.state / "tmp" / name).touch()
     with working(yard, 1) as executor:
-        executor.start([yard.order(Noop(0))])
-        answers(executor, 1)  # so that orders lie ready behind
-        dies = yard.order(Die("SIGKILL"))
-        executor.start([dies], ["with the one that dies"])
-        executor.start([yard.order(Noop(1))], ["behind it"])
-        found = answers(executor, 1)
-        (lost,) = losses(found)
-        assert lost.begun == (dies.id,)
-        (yard.state / "tmp" / "behind it").touch()
-        executor.start([yard.order(Noop(2))], ["with the next one"])
-        wait_for("all is answered", lambda: executor.wait(0.01) == [] and not executor.busy)
-        assert not (yard.state / "tmp" / "behind it").exists()
+        expect(executor, Hold=1e-4, Noop=1e-4)
+        executor.start([yard.order(Hold(0))])
+        wait_for("it has begun", Path("begun-0").exists)
+        executor.start([yard.order(Noop(1))], ["with"])
+        executor.start([yard.order(Noop(2))], ["behind"])
+        assert sent_along(executor) == ["with", "behind"]
+        os.kill(executor.pids[0], signal.SIGKILL)
+        (lost,) = losses(answers(executor, 1))
+        assert lost.begun == (yard.job(Hold(0)).id,)
+        executor.start([yard.order(Noop(3))])
+        answers(executor, 1)
+        assert not (yard.state / "tmp" / "with").exists()
+        assert not (yard.state / "tmp" / "behind").exists()
         assert executor.close() == []
         assert executor.close() == []
 
 
 def test_names_that_were_sent_along_with_what_was_taken_back_come_back(yard: Yard) -> None:
     with working(yard, 1) as executor:
-        sleeps = yard.order(Sleep(0, 60.0))
-        executor.start([sleeps], ["read"])
-        wait_for("it sleeps", lambda: executor.wait(0.01) == [] and executor._workers[0].begun)
+        expect(executor, Hold=1e-4, Noop=1e-4)
+        executor.start([yard.order(Hold(0))])
+        wait_for("it has begun", Path("begun-0").exists)
         executor.start([yard.order(Noop(1))], ["unread"])
-        executor.unbegun()
-        assert "unread" in executor.close()
+        assert sent_along(executor) == ["unread"]
+        assert executor.unbegun() == (yard.job(Noop(1)).id,)
+        assert executor.close() == ["unread"]
+
+
+def test_names_that_cannot_be_sent_as_there_is_no_worker_come_back(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.workers.local.Worker", no_worker)
+    with working(yard, 1) as executor:
+        with pytest.raises(StateError, match="no worker can be started"):
+            executor.start([yard.order(Noop(1))], ["unsent"])
+        assert executor.close() == ["unsent"]
+
+
+def no_worker(*_: object) -> None:
+    raise ConnectionError("it cannot fork")
 
 
 # ---------------------------------------------------------------------------------------------------- in this process
