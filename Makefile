@@ -1,7 +1,7 @@
 # make demo     a small site, scraped, killed half way, resumed
 # make test     all tests; those that need root, nginx or strace say so and are skipped where these are missing
 # make check    ruff, mypy --strict, import-linter
-# make bench    what a job costs, beside what its file operations alone cost, and beside other tools: an hour and more
+# make bench    what a job costs, beside what its file operations alone cost, and beside other tools: about an hour
 # make bench-smoke  counts, not times: file operations and syncs a job, what a start reads (needs strace)
 # make torture  the fault tests at length: kills and power cuts by the hundred (RUNNER_TEST_SEED=N repeats them)
 # make clean    remove what the commands above made

@@ -12,7 +12,8 @@ ours does with --durability process: through any kill, not through a power cut. 
 each result, so it stands beside --durability power, too; with os.fsync() patched away, which is no setting of it, it
 would take a fifth. doit writes its database once, at the end. Dask has no record, and Luigi's is a file for each task.
 The rows without a bar say what a setting is worth, and what doit takes without workers, where a task that dies takes
-doit with it.
+doit with it. Dask alone is held to its bar as it comes, and not where it is quickest, which is without its queuing: a
+tenth of that would be less than the floor.
 
 What was tried besides, and was not faster: doit's dbm and SQLite, and other reporters; huey with all tasks handed in
 before the consumer starts, and other delays; Dask's submit() in place of map(), batches, wait(), uvloop, and no

@@ -30,7 +30,6 @@ from runner.core.events import Recovered
 from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
-from runner.listeners import Watcher
 from runner.loop import GRACE, Loop
 from runner.progress import Progress
 from runner.rebuild import rebuild
@@ -221,8 +220,7 @@ class Session:
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
-        watchers: list[Watcher] = [recorder, progress]
-        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, watchers, backlog=backlog)
+        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress], backlog=backlog)
         with self._signals(loop):  # until all is recorded: what comes at the very end has nothing left to stop
             try:
                 with _rare_collections():

@@ -177,7 +177,7 @@ class FolderStore:
             files.sync_folder(descriptor)
 
     def take_leftovers(self) -> list[str]:
-        """Names in tmp/ that nobody needs any more, for a worker to unlink; whoever takes them has to do it."""
+        """Names in tmp/ that nobody needs any more, to be unlinked by whoever takes them, or given back."""
         taken, self.shelf.leftovers = self.shelf.leftovers, []
         return taken
 
