@@ -37,6 +37,7 @@ class FaultServer:
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._ended = False
+        self._noting = threading.Lock()
         self.place = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -66,10 +67,10 @@ class FaultServer:
             for head in heads(connection):
                 lines = head.decode("latin-1").split("\r\n")
                 path = lines[0].split(" ")[1]
-                self.asked.append(path)
-                self.headers.append(
-                    {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                )
+                sent = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                with self._noting:  # or what one connection is asked for stands beside another's headers
+                    self.asked.append(path)
+                    self.headers.append(sent)
                 reply = self.routes.get(path, answer(b"no such page", "404 Not Found"))
                 self._say(reply, connection)
                 if not isinstance(reply, bytes):
