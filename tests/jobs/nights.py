@@ -33,7 +33,8 @@ class Nights:
 
     folder: Path
     server: FaultServer
-    more: str = "audit = 0"  # lines of the site's table in sites.toml
+    audit: float = 0.0  # of its table in sites.toml: the pages that are drawn depend on the server's port
+    more: str = ""  # lines of that table
     pages: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class Nights:
         self.server.routes[path] = answer(page(text or own(path)))
 
     def settings(self) -> None:
-        site = f'name = "s"\nstart = ["{self.server.url()}"]\nallow_private = true\n{self.more}\n'
+        site = f'name = "s"\nstart = ["{self.server.url()}"]\nallow_private = true\naudit = {self.audit}\n{self.more}\n'
         (self.folder / "sites.toml").write_text(f'contact = "x@y.z"\n[[site]]\n{site}')
 
     def sitemap(self) -> Reply:

@@ -115,12 +115,12 @@ def test_an_old_page_is_asked_for_whatever_its_lastmod(nights: Nights) -> None:
 
 
 def test_an_audit_finds_a_site_out(second: Nights) -> None:
-    second.more = "audit = 1.0"
+    second.audit = 1.0
     second.server.routes["/1"] = answer(page("without a word "))
     second.night()
     assert second.asked == sorted(second.pages)
     assert second.report() == {"changed": ["/1"], "unchanged": 9}
-    second.more = "audit = 0"
+    second.audit = 0.0
     for _ in range(2):
         second.night()
         assert second.asked == sorted(second.pages), "its lastmods are not relied on any more"
@@ -151,7 +151,7 @@ def test_who_was_found_out_is_not_forgotten_by_a_kill(second: Nights) -> None:
     sidecar = second.text("/1").with_suffix(".json")
     job = job_of(second, sidecar)
     record = job.read_bytes()
-    second.more = "audit = 1.0"
+    second.audit = 1.0
     second.server.routes["/1"] = answer(page("without a word "))
     second.night()
     told = sidecar.read_bytes()
@@ -255,7 +255,7 @@ def test_a_sitemap_that_shrank(second: Nights) -> None:
     second.more = "max_shrink = 1.0"
     assert second.again().exit_code == 0, "taken at once, not tomorrow"
     assert second.asked == ["/0", "/1", "/2"]
-    second.more = "audit = 0"
+    second.more = ""
     assert second.night().exit_code == 0
     assert second.report() == {"absent": ["/5"], "unchanged": 9}
 
@@ -329,7 +329,7 @@ def test_another_port_where_nobody_listens_any_more(nights: Nights) -> None:
         assert nights.report() == {"unchanged": 11}, "what cannot be asked for tonight is kept"
         assert nights.asked == asked
     nights.server.routes["/more.xml"] = answer(b"<urlset/>")
-    nights.more += "\nmax_shrink = 1.0"
+    nights.more = "max_shrink = 1.0"
     assert nights.night().exit_code == 0
     assert nights.report() == {"unchanged": 11}, "that it is not listed any more is no reason to lose it"
 
@@ -337,7 +337,7 @@ def test_another_port_where_nobody_listens_any_more(nights: Nights) -> None:
 def test_another_port_in_trouble_for_a_night(nights: Nights) -> None:
     other = on_another_port(nights, "/x", "/y")
     nights.server.routes["/more.xml"] = answer(b"<urlset/>")
-    nights.more += "\nmax_shrink = 1.0"
+    nights.more = "max_shrink = 1.0"
     assert nights.night().exit_code == 0
     assert nights.report() == {"unlisted": [other.url("/x"), other.url("/y")], "unchanged": 10}
     other.routes["/robots.txt"] = answer(b"", "500 Broken")
@@ -397,7 +397,7 @@ def test_a_page_that_fails(second: Nights) -> None:
 
 
 def test_another_selector_asks_nobody(second: Nights) -> None:
-    second.more = 'audit = 0\nselect = ["p"]\ndrop = ["b"]'
+    second.more = 'select = ["p"]\ndrop = ["b"]'
     assert second.again().exit_code == 0
     assert second.server.asked == []
     parsed = [
