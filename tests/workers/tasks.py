@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -130,10 +129,18 @@ class Shuts(Task):
     number: int
 
     def run(self) -> None:
-        for name in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                if int(name) > 2 and "socket" not in os.readlink(f"/proc/self/fd/{name}"):
-                    os.close(int(name))
+        for descriptor in descriptors(sockets=False):
+            os.close(descriptor)
+
+
+def descriptors(*, sockets: bool) -> list[int]:
+    """What this process has open beyond the first three: its sockets, or all but these."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # that of the listing
+            if int(name) > 2 and os.readlink(f"/proc/self/fd/{name}").startswith("socket:") is sockets:
+                found.append(int(name))
+    return sorted(found)
 
 
 @dataclass
@@ -396,8 +403,7 @@ class Meddles(Task):
     seconds: float = 0.0
 
     def run(self) -> None:
-        sockets = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_socket(fd)]
-        stream, tickets = sorted(sockets)
+        stream, tickets = descriptors(sockets=True)
         if self.how == "closes the tickets":
             os.close(tickets)
         elif self.how == "writes on the stream":
@@ -405,13 +411,6 @@ class Meddles(Task):
         else:
             os.set_blocking(stream, False)
         time.sleep(self.seconds)
-
-
-def _is_socket(fd: int) -> bool:
-    try:
-        return stat.S_ISSOCK(os.fstat(fd).st_mode)
-    except OSError:  # that of the listing
-        return False
 
 
 @dataclass
