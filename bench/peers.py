@@ -292,7 +292,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help=f"{MANY:,} tasks for all, also where that takes minutes")
     parser.add_argument("--peer", choices=DISTRIBUTIONS, nargs="+", default=list(DISTRIBUTIONS))
     parser.add_argument(
-        "--rounds", type=int, nargs=2, default=(5, 5), metavar=("FEW", "MANY"), help="with few tasks, and with many"
+        "--rounds", type=int, nargs=2, default=(15, 5), metavar=("FEW", "MANY"), help="with few tasks, and with many"
     )
     options = parser.parse_args()
     ways = [way for way in WAYS if way.peer in options.peer]
