@@ -40,6 +40,7 @@ def ground(given: Path | None, gigabytes: int = GIGABYTES) -> Iterator[Path]:
     `gigabytes`: room for twice so many times 120,000 job files; only what is written takes room on the disk below.
     """
     warn_if_busy()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who installs a package has it compiled; so have the peers
     if given is not None:
         with tempfile.TemporaryDirectory(dir=given, prefix="bench-") as folder:
             print(f"measured in {given} ({file_system(given)})")

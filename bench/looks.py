@@ -61,9 +61,8 @@ HEADING = f"{'look':8} {'jobs':>7} {'ms':>7} {'floor':>7} {'ratio':>6}   ratios"
 
 def seconds(words: list[str]) -> float:
     """Of one command, from its start to its end. Exits, with what it said, if it failed."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
-    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=kept)
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     took = time.perf_counter() - begin
     if done.returncode:
         sys.exit(f"exit code {done.returncode} of {' '.join(words)}:\n{done.stderr[-2000:]}")

@@ -1,6 +1,6 @@
 """python -m runner"""
 
-from runner.cli import main
+from runner.cli import script
 
 if __name__ == "__main__":
-    main()
+    script()

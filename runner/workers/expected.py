@@ -12,7 +12,9 @@ UNKNOWN = 1.0
 """Seconds that a class takes of which nothing is known: so nothing is to lie behind the first ones."""
 
 RISE, FALL, DRIFT = 0.5, 0.2, 0.1
-"""How much of the difference one order makes: one that took longer than expected, one that did not; and to `next`."""
+"""How much of the difference one order makes: one that took longer than expected, one that did not; and to `next`. The
+first of its class, and the first of all for `next`, are believed at once: what so came to lie behind something long is
+taken back, and to find out by small steps takes a short run as long as its first hundred tasks."""
 
 
 class Expected:
@@ -34,7 +36,9 @@ class Expected:
     def learn(self, reply: Reply) -> None:
         if reply.begun:
             name = _class(reply.event.id, isinstance(reply.event, Asked))
-            before = self._seconds.get(name, UNKNOWN)
+            if not self._seconds:
+                self.next = min(reply.seconds, 2 * LONG)
+            before = self._seconds.get(name, reply.seconds)
             change = reply.seconds - before
             self._seconds[name] = before + change * (RISE if change > 0 else FALL)
 

@@ -410,3 +410,28 @@ def test_every_status_can_be_listed(built: Built) -> None:
     for status in Status:
         call("list", "--status", status.value, "--json")
         assert document("list", "--status", status.value)["jobs"] == []
+
+
+def test_a_quick_end_leaves_nothing_out(tmp_path: Path) -> None:
+    """What others want done at the end is done, and the exit code is that of the run."""
+    (tmp_path / "work.py").write_text(
+        "import atexit, sys, threading, time\n"
+        "from dataclasses import dataclass\n"
+        "from runner import Task\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Fails(Task):\n"
+        "    retries = 0\n\n"
+        "    def run(self) -> None:\n"
+        "        raise ValueError\n\n\n"
+        "def flow() -> Fails:\n"
+        "    atexit.register(print, 'last words')\n"
+        "    threading.Thread(target=lambda: (time.sleep(0.5), print('of a thread'))).start()\n"
+        "    sys.stdout.write('unfinished ')\n"
+        "    return Fails()\n"
+    )
+    (tmp_path / "pyproject.toml").write_text('[tool.runner]\nmodules = ["work"]\n')
+    words = [sys.executable, "-m", "runner", "run", "work:flow", "-q"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("unfinished ")
+    assert done.stdout.index("of a thread") < done.stdout.index("last words")

@@ -114,6 +114,7 @@ def test_few_jobs_that_have_not_begun_are_asked_for_when_long_ones_follow_short_
 
 def test_what_is_always_long_is_not_asked_for_ahead(yard: Yard) -> None:
     with working(yard, 2) as executor:
+        expect(executor, Hold=10.0)
         for number in range(30):
             executor._expected.start(yard.order(Hold(number)))
         executor.start([yard.order(Hold(number)) for number in (1, 2)])
@@ -121,6 +122,19 @@ def test_what_is_always_long_is_not_asked_for_ahead(yard: Yard) -> None:
         Path("open").touch()
         outcomes(executor, 2)
         assert executor.free() == 2
+
+
+def test_a_single_short_one_is_enough_to_send_more_of_its_class_ahead(yard: Yard) -> None:
+    with working(yard, 1) as executor:
+        executor.start(shorts(yard, 1))
+        assert executor.free() == 0, "nothing is known yet"
+        outcomes(executor, 1)
+        assert executor.free() > 1
+        executor.start([*shorts(yard, *range(2, 10)), yard.order(Hold(1))])
+        assert lying(executor) >= 7
+        assert replies(outcomes(executor, 8)).keys() == ids(shorts(yard, *range(2, 10)))
+        Path("open").touch()
+        outcomes(executor, 1)
 
 
 # ------------------------------------------------------------------------------------------------- what is taken back
