@@ -24,6 +24,11 @@ class Expected:
         self._seconds: dict[str, float] = {}
         self.next = 2 * LONG
 
+    @property
+    def anything(self) -> bool:
+        """Whether it is known how long anything took."""
+        return bool(self._seconds)
+
     def of(self, order: Order) -> float:
         return self._seconds.get(_class(order.id, order.ask), UNKNOWN)
 
@@ -36,7 +41,7 @@ class Expected:
     def learn(self, reply: Reply) -> None:
         if reply.begun:
             name = _class(reply.event.id, isinstance(reply.event, Asked))
-            if not self._seconds:
+            if not self.anything:
                 self.next = min(reply.seconds, 2 * LONG)
             before = self._seconds.get(name, reply.seconds)
             change = reply.seconds - before

@@ -168,6 +168,20 @@ class ForkServer:
         return answer
 
 
+def how_it_ended(status: int | None) -> str:
+    """A worker, in words. `status`: as of os.waitpid; None: not known."""
+    if status is None:
+        return "its worker died"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return f"its worker was killed by {name}"
+    return f"its worker exited with code {os.WEXITSTATUS(status)}"
+
+
 def main(root: str, preload: list[str], parent: int) -> None:
     """The process itself. Its standard input is the control socket; `preload`: modules to import first."""
     from runner.workers import child

@@ -12,9 +12,7 @@ blame.
 
 from __future__ import annotations
 
-import os
 import selectors
-import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -27,12 +25,19 @@ from runner.core.events import Began, WorkerLost
 from runner.errors import StateError
 from runner.workers.child import Discovered, Done, Hindrance, Look, Unfit, Work
 from runner.workers.expected import Expected
-from runner.workers.forkserver import ForkServer
+from runner.workers.forkserver import ForkServer, how_it_ended
 from runner.workers.port import Looked, Order, Outcome, Settings
 from runner.workers.worker import Worker
 
 BLIND = 64
 """How many orders are asked for in one go, beyond what threads have nothing to do: they may be others than expected."""
+
+LEAD = 0.010
+"""Seconds that the first worker is alone. By then it is known what the tasks are like: where they take next to no time,
+the others are not needed."""
+
+REST = 0.005
+"""Seconds for which answers may gather, while all workers have enough to do."""
 
 TRIES = 3
 """How many fork servers may end in a row without having made a worker."""
@@ -59,6 +64,7 @@ class LocalExecutor:
         self._server = self._start_server() if server is None else self._take(server)
         self._workers: list[Worker] = []
         self._wanted = workers
+        self._lead = 0.0  # until when the first one is alone, on the monotonic clock
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
         self._paced: deque[Order] = deque()  # those that have a rate, until a thread has nothing to do
         self._ready: deque[Order] = deque()  # the others, until a worker has room
@@ -70,7 +76,6 @@ class LocalExecutor:
 
     def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
         self._litter += litter
-        self._replenish()
         for order in orders:
             self._line(order).append(order)
         self._start_paced()
@@ -95,15 +100,23 @@ class LocalExecutor:
     def free(self) -> int:
         if self._halted or self._paced or self._ready:
             return 0
+        now, seconds = time.monotonic(), self._expected.next
+        if (worker := self._soon_through(now)) is not None:
+            return min(BLIND, worker.room(seconds, now))
+        at_once = sum(max(0, self._threads - len(worker.orders)) for worker in self._workers if not worker.alone)
+        ahead = sum(worker.room(seconds, now) for worker in self._workers)
+        return self._threads * self._more(now) + at_once + min(BLIND, ahead)
+
+    def _more(self, now: float) -> int:
+        """How many workers can be started now."""
+        if now < self._lead and not self._expected.anything:
+            return 0
         more = max(0, self._wanted - len(self._workers))
         if more and not self._server.ready:
             self._server.hear()
             if not (self._server.ready or self._server.gone):
-                more = 0  # it imports the user's modules: that may take for ever, and nobody is to wait for it
-        now, seconds = time.monotonic(), self._expected.next
-        at_once = sum(max(0, self._threads - len(worker.orders)) for worker in self._workers if not worker.alone)
-        ahead = sum(worker.room(seconds, now) for worker in self._workers)
-        return self._threads * more + at_once + min(BLIND, ahead)
+                return 0  # it imports the user's modules: that may take for ever, and nobody is to wait for it
+        return more if self._workers else min(more, 1)
 
     def wait(self, timeout: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -111,6 +124,7 @@ class LocalExecutor:
         if deadline is not None:
             timeout = deadline if timeout is None else min(timeout, deadline)
         count = len(self._workers)
+        self._rest(timeout)
         for key, events in self._select(timeout):
             source = key.data
             if source is None:
@@ -184,9 +198,12 @@ class LocalExecutor:
         self._server.close()
         self._server = self._start_server()
 
-    def _replenish(self) -> None:
+    def _replenish(self, wanted: int | None = None) -> None:
+        """Start workers, until there are all that are wanted, or so many."""
+        if not self._workers:
+            self._lead = time.monotonic() + LEAD
         tries = 0
-        while len(self._workers) < self._wanted:
+        while len(self._workers) < (self._wanted if wanted is None else wanted):
             try:
                 worker = Worker(self._server, self._settings, self._threads)
             except ConnectionError as error:  # it was killed, and its workers with it; or it cannot even start
@@ -217,19 +234,32 @@ class LocalExecutor:
             self._selector.modify(worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
 
     def _hand_out(self) -> None:
-        """Send what is ready to whoever should begin it soonest."""
+        """Send what is ready to whoever should begin it soonest; wake up nobody for what another will soon begin."""
         if not self._ready or self._paced:
             return
+        if not self._workers:
+            self._replenish(1)
         now = time.monotonic()
         waits = [worker.wait(now) for worker in self._workers]
-        batches: dict[int, list[Order]] = {}
-        while self._ready and (soonest := min(waits, default=inf)) < inf:
-            index, order = waits.index(soonest), self._ready.popleft()
-            self._workers[index].put(order, self._expected.start(order), now)
-            waits[index] = self._workers[index].wait(now)
-            batches.setdefault(index, []).append(order)
-        for index, batch in batches.items():
-            self._post(self._workers[index], batch)
+        batches: dict[Worker, list[Order]] = {}
+        while self._ready:
+            worker = self._soon_through(now)
+            index = self._workers.index(worker) if worker is not None else waits.index(min(waits))
+            if worker is None and waits[index] >= 0 and len(self._workers) < self._wanted:
+                self._replenish()
+                waits = [worker.wait(now) for worker in self._workers]
+                continue
+            if waits[index] == inf:
+                break
+            order, worker = self._ready.popleft(), self._workers[index]
+            worker.put(order, self._expected.start(order), now)
+            waits[index] = worker.wait(now)
+            batches.setdefault(worker, []).append(order)
+        for worker, batch in batches.items():
+            self._post(worker, batch)
+
+    def _soon_through(self, now: float) -> Worker | None:
+        return next((worker for worker in self._workers if worker.soon_through(now)), None)
 
     def _take_back(self) -> None:
         """What lies behind tasks that take longer than expected is for others."""
@@ -242,6 +272,9 @@ class LocalExecutor:
     def _start_alone(self) -> None:
         while self._waiting:
             empty = next((w for w in self._workers if not w.orders), None)
+            if empty is None and len(self._workers) < self._wanted:
+                self._replenish()
+                continue
             if empty is None:
                 if all(w.orders for w in self._workers) or not self._workers:
                     self._reserve()
@@ -253,6 +286,9 @@ class LocalExecutor:
     def _start_paced(self) -> None:
         while self._paced:
             idle = [w for w in self._workers if len(w.orders) < self._threads and not w.alone]
+            if not idle and len(self._workers) < self._wanted:
+                self._replenish()
+                continue
             if not idle:
                 return
             worker = min(idle, key=lambda worker: (worker.looking, len(worker.orders)))
@@ -315,7 +351,7 @@ class LocalExecutor:
         if not orders:
             return
         guilty: tuple[str, ...] = ()
-        outcome, message = "died", word.reason if word is not None else _how(status)
+        outcome, message = "died", word.reason if word is not None else how_it_ended(status)
         if worker.cause is not None:
             outcome, message, guilty = "timeout", worker.cause[1], (worker.cause[0],)
         elif worker.garbled:
@@ -324,6 +360,15 @@ class LocalExecutor:
             outcome, message = "interrupted", "the process that forks the workers was killed"
         waiting = tuple(id for id in orders if id not in begun)
         outcomes.append(WorkerLost(begun=begun, waiting=waiting, outcome=outcome, message=message, guilty=guilty))
+
+    def _rest(self, timeout: float | None) -> None:
+        """While all workers have enough to do, let their answers gather: one at a time, each costs a turn of its own,
+        and takes the processor away from a worker."""
+        if len(self._workers) == self._wanted and not (self._halted or self._paced or self._waiting):
+            seconds = min(worker.reserve() for worker in self._workers) / 2
+            seconds = min(seconds, REST, REST if timeout is None else timeout)
+            if seconds > REST / 5:
+                time.sleep(seconds)
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready. If this process was stopped meanwhile, so may the workers have been: that is no job's time."""
@@ -338,6 +383,8 @@ class LocalExecutor:
     def _next_deadline(self) -> float | None:
         """Seconds until the first of the running jobs with a time-out is overdue, or something is to be taken back."""
         due = min((worker.late() for worker in self._workers), default=inf)
+        if 0 < len(self._workers) < self._wanted and time.monotonic() < self._lead:
+            due = min(due, self._lead)  # then others may be started
         for worker in self._workers:
             for id, since in worker.begun.items():
                 if (timeout := worker.orders[id].timeout) is not None:
@@ -356,16 +403,3 @@ class LocalExecutor:
 
 def _hindered(reason: str, *, begun: tuple[str, ...] = (), waiting: tuple[str, ...] = ()) -> WorkerLost:
     return WorkerLost(begun=begun, waiting=waiting, outcome="hindered", message=reason)
-
-
-def _how(status: int | None) -> str:
-    if status is None:
-        return "its worker died"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"
-        return f"its worker was killed by {name}"
-    return f"its worker exited with code {os.WEXITSTATUS(status)}"

@@ -32,6 +32,10 @@ at the least."""
 AHEAD_MOST = 128
 """How many orders may lie ready in a worker, for each of these threads."""
 
+SOON, LATE = 0.0005, 0.010
+"""Seconds. Who should be through with everything as soon as that, and is not late, is given more: to wake up another
+gains nothing, and those who work at the same time get in each other's way, as they write into the same folders."""
+
 _decode = msgspec.json.Decoder(Began | Discovered | Done | Hindrance | Unfit | Looked).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -52,6 +56,7 @@ class Worker:
         self.orders: dict[str, Order] = {}  # unanswered, in the order sent
         self.ahead: dict[str, float] = {}  # those of them that it has not begun -> how many seconds they should take
         self.begun: dict[str, float] = {}  # the others -> when, on the monotonic clock
+        self._through = 0.0  # when it should have done all of them, on that clock
         self._discovered: dict[str, list[Proposal]] = {}  # by a job that has not answered yet
         self._long: dict[str, float] = {}  # the same -> from when on it is at something long
         self._numbers: dict[str, int] = {}  # of their tickets
@@ -69,6 +74,7 @@ class Worker:
         self.orders[order.id] = order
         self._numbers[order.id] = self._tickets.book()
         self.ahead[order.id] = seconds
+        self._through = max(now, self._through) + seconds / self.threads
         self.advance(now)
 
     def send(self, message: Work | Look) -> bool:
@@ -126,6 +132,8 @@ class Worker:
         number = self._numbers.get(id, -1)
         while self._litter and self._litter[0][0] <= number:  # it unlinks them as it reads, before it begins anything
             self._litter.popleft()
+        if self._through == inf:
+            self._through = 0.0
         return self._forget(id)
 
     def _forget(self, id: str) -> bool:
@@ -137,6 +145,7 @@ class Worker:
         self._numbers.pop(id, None)
         if not self.orders:
             self.alone = False
+            self._through = 0.0
         return known
 
     def take_back(self) -> list[Order]:
@@ -147,6 +156,7 @@ class Worker:
         orders = [order for id, order in self.orders.items() if self._numbers[id] in taken]
         for order in orders:
             self._forget(order.id)
+        self._through = inf  # nothing is to be expected of it, before it answers
         return orders
 
     def all_begun(self) -> tuple[str, ...]:
@@ -168,6 +178,14 @@ class Worker:
         quick, lying = self._quick(now), len(self.ahead)
         wait = sum(self.ahead.values()) / quick if quick else inf
         return wait if lying < quick or (wait < AHEAD_TIME and lying < AHEAD_MOST * quick) else inf
+
+    def soon_through(self, now: float) -> bool:
+        """Whether it has something to do, and so little that others need not be woken up."""
+        return bool(self.orders) and -LATE < self._through - now < SOON and self._quick(now) > 0 and not self.alone
+
+    def reserve(self) -> float:
+        """Seconds for which what lies ready in it will do."""
+        return sum(self.ahead.values()) / self.threads
 
     def room(self, seconds: float, now: float) -> int:
         """How many orders more, of so many seconds each, should lie ready in it beyond what it can begin at once."""

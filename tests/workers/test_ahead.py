@@ -18,7 +18,7 @@ from runner.workers.port import Order, Reply
 from tests.workers.support import Yard, expect, losses, only, outcomes, replies, wait_for, working
 from tests.workers.tasks import Hold, Moody, Noop, Stubborn
 
-SHORT = 1e-4
+SHORT = 6e-4  # seconds: so many of them are sent ahead, and yet each is worth waking up a worker for
 
 
 def shorts(yard: Yard, *numbers: int) -> list[Order]:

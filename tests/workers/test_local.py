@@ -54,12 +54,52 @@ def test_every_order_is_answered_once(yard: Yard) -> None:
 
 
 def test_workers_begin_with_the_first_order_and_not_before(yard: Yard) -> None:
-    with working(yard, 2) as executor:
+    with working(yard, 3) as executor:
         assert executor.free() == 0, "they cannot be forked before all is imported, and nobody waits for that"
         wait_for("all is imported", lambda: executor.wait(0.01) or executor.free())
         assert executor.pids == []
+        assert executor.free() == 1, "the first one is alone, until it is known what the tasks are like"
+        executor.start([yard.order(Hold(1))])
+        assert len(executor.pids) == 1
+        assert executor.wait(5.0) == [], "it wakes up by itself"
+        assert executor.free() == 2
+        executor.start([yard.order(Hold(2))])
+        assert len(executor.pids) == 3
+        Path("open").touch()
+        outcomes(executor, 2)
+
+
+def test_one_worker_is_enough_for_tasks_that_take_next_to_no_time(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    for patience in ("LATE", "LONG"):  # other tests may take the processor away from it
+        monkeypatch.setattr(f"runner.workers.worker.{patience}", 10.0)
+    with working(yard, 2) as executor:
         executor.start(orders(yard, 1))
+        outcomes(executor, 1)
+        expect(executor, Noop=1e-6, Hold=20.0)
+        monkeypatch.setattr(executor._expected, "learn", lambda reply: None)
+        for start in range(2, 2000, 500):
+            executor.start(orders(yard, *range(start, start + 500)))
+            assert executor.free() == 0, "more than can lie in it"
+            assert executor.busy == 500
+            outcomes(executor, 500)
+        assert len(executor.pids) == 1
+        executor.start([yard.order(Hold(1)), *orders(yard, *range(3000, 3200))])
         assert len(executor.pids) == 2
+        assert len(replies(outcomes(executor, 200))) == 200
+        Path("open").touch()
+        outcomes(executor, 1)
+
+
+def test_what_turns_out_to_take_long_is_no_reason_to_wait_for_others(yard: Yard) -> None:
+    """It was expected to take next to no time: what lies behind it, and what comes, is for another worker."""
+    with working(yard, 2) as executor:
+        expect(executor, Noop=1e-6, Hold=1e-6)
+        executor.start([yard.order(Hold(1)), *orders(yard, *range(100))])
+        assert len(executor.pids) == 1
+        assert len(replies(outcomes(executor, 100))) == 100
+        assert len(executor.pids) == 2
+        Path("open").touch()
+        outcomes(executor, 1)
 
 
 def test_long_tasks_are_not_queued_behind_each_other_and_short_ones_are(yard: Yard) -> None:
