@@ -91,7 +91,7 @@ class Admission:
         rebound = self._rebind(makers, unmade, superseded, ids)
         yield from self._check_batch(admitted, rebound, superseded)
         divisible = False
-        if len(batch) > part and not superseded and not rebound:
+        if len(batch) > part and not superseded:
             divisible = yield from self._is_divisible(admitted)
         return Plan(admitted, superseded, rebound, outdated, divisible)
 

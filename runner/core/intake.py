@@ -15,7 +15,7 @@ from runner.core.admission import JOIN, JUDGE, NEW, REJUDGE, RETRY, WISH, Admiss
 from runner.core.board import Board
 from runner.core.commands import Bind, Change, Create, Discard, Rewish
 from runner.core.ledger import Node
-from runner.core.model import BLOCKED, PENDING, Attempt, Proposal, Step
+from runner.core.model import BLOCKED, CANCELLED, FAILED, PENDING, Attempt, Proposal, Step
 from runner.errors import GrowthLimit, Refused
 
 
@@ -33,6 +33,8 @@ class Intake:
         self._steps: Steps | None = None  # of its check, that are still to be taken
         self._interrupted = False  # other events came between the steps
         self._rest: deque[Admitted] = deque()
+        self._rebound: dict[str, tuple[str, ...]] = {}  # by all of that batch: when its last part has entered
+        self._makers: list[Admitted] = []  # those of it that have entered, if any job is rebound
         self._by_name = False
         self._then: Callable[[], None] | None = None
         self._refused: Callable[[Refused], None] | None = None
@@ -118,6 +120,7 @@ class Intake:
         if plan.divisible:
             self.admitted += len(plan.admitted)
             self._rest.extend(plan.admitted)
+            self._rebound = plan.rebound
             self._board.finders += 1  # what is to come may be what others come after
             self._enter_part(self._part)
         else:
@@ -138,7 +141,14 @@ class Intake:
     def _enter_part(self, count: int) -> None:
         rest = self._rest
         part = [self._admission.anew(rest.popleft(), by_name=self._by_name) for _ in range(min(count, len(rest)))]
-        self._take_up(Plan(part, {}, {}))
+        if not self._rebound:
+            self._take_up(Plan(part, {}, {}))
+        else:
+            self._makers += part
+            rebound, makers = {}, []
+            if not rest:
+                rebound, makers, self._rebound, self._makers = self._rebound, self._makers, {}, []
+            self._take_up(Plan(part, {}, rebound), makers)
         if not rest:
             self._board.finders -= 1
             self._have_entered()
@@ -157,7 +167,8 @@ class Intake:
         """The jobs among these that were done before."""
         return [entry.proposal.id for entry in islice(self._rest, start, stop) if entry.fate is JUDGE]
 
-    def _take_up(self, plan: Plan) -> None:
+    def _take_up(self, plan: Plan, makers: list[Admitted] | None = None) -> None:
+        """`makers`: who turns up with it to make what others lack, if that is not just those who are admitted."""
         board = self._board
         grown = [self._node(entry) for entry in plan.admitted]
         released = board.forest.plant(board.waits(node for node in grown if node is not None))  # the last to refuse
@@ -171,8 +182,10 @@ class Intake:
             staged = entry.proposal.staged
             if staged and entry.fate is not NEW:
                 board.out.append(Discard((staged,)))
-        changed += [self._bind(board.ledger[id], after) for id, after in plan.rebound.items()]
-        for entry in plan.admitted if board.unmade else ():
+        for id, after in plan.rebound.items():
+            if (node := board.ledger[id]).status not in (FAILED, CANCELLED):  # it may have failed since the check
+                changed.append(self._bind(node, after))
+        for entry in (plan.admitted if makers is None else makers) if board.unmade else ():
             if entry.proposal.outputs:
                 changed += board.made(entry.proposal.outputs)
         board.settle(*map(board.ledger.__getitem__, plan.superseded))

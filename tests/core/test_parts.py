@@ -90,6 +90,34 @@ def test_a_job_that_lacks_an_input_waits_meanwhile_for_its_maker_to_come() -> No
     assert run.do(Continued(1), Continued(0)) == ["create e", "finish a", "bind b", "requeue b"]
 
 
+def test_a_job_that_lacks_inputs_comes_after_their_makers_when_the_last_part_has_come() -> None:
+    run = Parts(wish("a", finds=True), wish("x"))
+    run.do(Slots(2))
+    assert run.do(Returned(id_of("x")), Lacked(id_of("x"), ("b", "y"))) == ["requeue x"]
+    assert run.finish("a", *map(wish, "bcdey")) == ["create b", "create c"]
+    assert run.do(Slots(9)) == ["claim b", "launch b", "claim c", "launch c"], "x waits, and nobody waits for that"
+    assert run.finish("b") == ["finish b"]
+    assert run.do(Slots(9)) == []
+    assert run.do(Continued(2)) == ["create d", "create e"]
+    assert run.do(Continued(2)) == ["create y", "bind x", "finish a"]
+    assert run.engine.ledger[id_of("x")].after == (id_of("b"), id_of("y"))
+    assert run.do(Slots(9)) == [f"{word} {path}" for path in "dey" for word in ("claim", "launch")]
+    assert run.finish("y") == ["finish y"]
+    assert run.do(Slots(9)) == ["claim x", "launch x"]
+
+
+def test_a_maker_may_fail_before_one_that_lacks_its_output_comes_after_it() -> None:
+    run = Parts(wish("a", finds=True), wish("x"))
+    run.do(Slots(2), Returned(id_of("x")), Lacked(id_of("x"), ("b", "y")))
+    run.finish("a", *map(wish, "bcdey"))
+    run.do(Slots(9))
+    assert run.do(Returned(id_of("b")), Failed(id=id_of("b"), record="r")) == ["fail b"]
+    assert run.do(Continued(9))[-2:] == ["bind x", "finish a"]
+    run.do(Slots(9))
+    assert [word for path in "cdey" for word in run.finish(path)][-1] == "block x"
+    assert run.engine.finished
+
+
 def test_what_might_start_with_an_older_wish_or_before_its_maker_is_judged_lets_a_batch_enter_whole() -> None:
     run = Parts()
     left = Stored(id=id_of("d"), status=Status.PENDING, after=(id_of("e"),))
