@@ -133,7 +133,7 @@ class CollectUrls(Task):
             believed=doubt is None,
             allowed=lambda url: host_of(url) in hosts and robots.allow(url),
             silent=silent,
-            there=lambda url: self._raw(url, ".html").exists(),
+            there=lambda url: self._raw(url).exists(),
         )
         listing.write(self.output_filepath)
         unannounced = sum(self._unannounced(entry.url, now) for entry in before)
@@ -157,7 +157,8 @@ class CollectUrls(Task):
             key = limit_key(entry.url)
             if key not in policies:
                 policies[key] = self.policy.slowed(self.value["crawl_delay"].get(key, 0.0))
-            page, about, text = self._raw(entry.url, ".html"), self._raw(entry.url, ".json"), self._text(entry.url)
+            page, text = self._raw(entry.url), self._text(entry.url)
+            about = page.with_suffix(".json")
             yield FetchPage(
                 url=entry.url,
                 output_filepath=page,
@@ -175,8 +176,8 @@ class CollectUrls(Task):
             yield WriteParquet(corpus, corpus.with_suffix(".parquet"))
         yield Alarm(self.site, doubt)
 
-    def _raw(self, url: str, suffix: str) -> Path:
-        return self.output_filepath.parent / "raw" / f"{file_name(url)}{suffix}"
+    def _raw(self, url: str) -> Path:
+        return self.output_filepath.parent / "raw" / f"{file_name(url)}.html"
 
     def _text(self, url: str) -> Path:
         return self.output_filepath.parent / "text" / f"{file_name(url)}.txt"

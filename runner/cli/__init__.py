@@ -89,10 +89,10 @@ def cli(ctx: click.Context, root: str, state: str) -> None:
 
 
 def script() -> None:
-    """The entry point: `python -m runner`, `runner`. What `main` does, and an end without tidying up the memory: to give
-    back object by object what is given back with the process takes 20 ms, and longer where a run knew many jobs.
+    """The entry point: `python -m runner`, `runner`. What `main` does, and an end without tidying up the memory.
 
-    All else that Python does at its end is done before: threads have ended, and what others registered is called first.
+    To give back object by object what goes with the process takes 20 ms, and longer where a run knew many jobs. All
+    else that Python does at its end is done before: threads have ended, and what others registered is called first.
     """
     code: list[int] = []
     atexit.register(_leave, code)
