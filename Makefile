@@ -13,6 +13,9 @@ ROUNDS ?= 10
 PYTEST_ARGS ?= -n auto --dist loadfile
 BENCH_ARGS ?=
 
+# Commands are started by the hundred: each would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -20,7 +20,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option(
-                "--workers", type=click.IntRange(1), metavar="N", help="Worker processes.  [default: processors]"
+                "--workers",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Most worker processes.  [default: processors]",
             ),
             click.option("--threads", type=click.IntRange(1), metavar="M", help="Tasks at once in each.  [default: 1]"),
             click.option("--limit", "limits", multiple=True, metavar="KEY=N", help="At most N jobs at once: host:*=2."),

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 
-import msgspec
-
 from runner.core.events import Began, WorkerLost
 from runner.errors import StateError
 from runner.workers.child import Discovered, Done, Hindrance, Look, Unfit, Work
+from runner.workers.crew import Crew
 from runner.workers.expected import Expected
 from runner.workers.forkserver import ForkServer, how_it_ended
 from runner.workers.port import Looked, Order, Outcome, Settings
@@ -32,15 +31,8 @@ from runner.workers.worker import Worker
 BLIND = 64
 """How many orders are asked for in one go, beyond what threads have nothing to do: they may be others than expected."""
 
-LEAD = 0.010
-"""Seconds that the first worker is alone. By then it is known what the tasks are like: where they take next to no time,
-the others are not needed."""
-
 REST = 0.005
 """Seconds for which answers may gather, while all workers have enough to do."""
-
-TRIES = 3
-"""How many fork servers may end in a row without having made a worker."""
 
 PATIENCE = 2.0
 """Seconds to wait for word of a worker's death."""
@@ -57,14 +49,10 @@ class LocalExecutor:
     def __init__(
         self, workers: int, settings: Settings, preload: Sequence[str] = (), server: ForkServer | None = None
     ) -> None:
-        self._settings = msgspec.json.encode(settings).decode()
-        self._preload = (settings.root, tuple(preload))
         self._threads = settings.threads
         self._selector = selectors.DefaultSelector()
-        self._server = self._start_server() if server is None else self._take(server)
-        self._workers: list[Worker] = []
-        self._wanted = workers
-        self._lead = 0.0  # until when the first one is alone, on the monotonic clock
+        self._crew = Crew(workers, settings, preload, self._selector, server)
+        self._workers = self._crew.workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
         self._paced: deque[Order] = deque()  # those that have a rate, until a thread has nothing to do
         self._ready: deque[Order] = deque()  # the others, until a worker has room
@@ -85,17 +73,17 @@ class LocalExecutor:
     def look(self, ids: Sequence[str]) -> bool:
         if self._halted:
             return False
-        if not self._workers:
-            self._server.hear()
-            if not self._server.ready:
-                return False
+        idle = self._idle()
+        if idle is None and self._crew.missing and self._crew.ready():
             with suppress(StateError):  # whoever needs a worker will find out
-                self._replenish()
-        for worker in self._workers:
-            if not (worker.orders or worker.alone or worker.looking):
-                self._send(worker, Look(tuple(ids)))
-                return True
-        return False
+                self._crew.call()
+            idle = self._idle()
+        if idle is not None:
+            self._send(idle, Look(tuple(ids)))
+        return idle is not None
+
+    def _idle(self) -> Worker | None:
+        return next((each for each in self._workers if not (each.orders or each.alone or each.looking)), None)
 
     def free(self) -> int:
         if self._halted or self._paced or self._ready:
@@ -105,18 +93,7 @@ class LocalExecutor:
             return min(BLIND, worker.room(seconds, now))
         at_once = sum(max(0, self._threads - len(worker.orders)) for worker in self._workers if not worker.alone)
         ahead = sum(worker.room(seconds, now) for worker in self._workers)
-        return self._threads * self._more(now) + at_once + min(BLIND, ahead)
-
-    def _more(self, now: float) -> int:
-        """How many workers can be started now."""
-        if now < self._lead and not self._expected.anything:
-            return 0
-        more = max(0, self._wanted - len(self._workers))
-        if more and not self._server.ready:
-            self._server.hear()
-            if not (self._server.ready or self._server.gone):
-                return 0  # it imports the user's modules: that may take for ever, and nobody is to wait for it
-        return more if self._workers else min(more, 1)
+        return self._threads * self._crew.to_come(known=self._expected.anything) + at_once + min(BLIND, ahead)
 
     def wait(self, timeout: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -140,7 +117,7 @@ class LocalExecutor:
             self._lose(dead, outcomes)
         self._enforce_timeouts()
         if len(self._workers) < count and not self._halted:
-            self._replenish()
+            self._crew.call()
         self._take_back()
         self._start_alone()
         self._start_paced()
@@ -172,7 +149,7 @@ class LocalExecutor:
             worker.close()
             self._litter += worker.litter()
         self._workers.clear()
-        self._server.close()
+        self._crew.server.close()
         self._selector.close()
         return self._litter
 
@@ -181,39 +158,6 @@ class LocalExecutor:
         return [worker.pid for worker in self._workers]
 
     # --------------------------------------------------------------------------------------------------------- inside
-
-    def _start_server(self) -> ForkServer:
-        return self._watch(ForkServer(*self._preload))
-
-    def _take(self, server: ForkServer) -> ForkServer:
-        server.load(self._preload[1])
-        return self._watch(server)
-
-    def _watch(self, server: ForkServer) -> ForkServer:
-        self._selector.register(server, selectors.EVENT_READ, server)
-        return server
-
-    def _renew_server(self) -> None:
-        self._selector.unregister(self._server)
-        self._server.close()
-        self._server = self._start_server()
-
-    def _replenish(self, wanted: int | None = None) -> None:
-        """Start workers, until there are all that are wanted, or so many."""
-        if not self._workers:
-            self._lead = time.monotonic() + LEAD
-        tries = 0
-        while len(self._workers) < (self._wanted if wanted is None else wanted):
-            try:
-                worker = Worker(self._server, self._settings, self._threads)
-            except ConnectionError as error:  # it was killed, and its workers with it; or it cannot even start
-                tries += 1
-                if tries > TRIES:
-                    raise StateError(f"no worker can be started: {error}") from error
-                self._renew_server()
-                continue
-            self._workers.append(worker)
-            self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
     def _line(self, order: Order) -> deque[Order]:
         """Where it waits until a worker gets it."""
@@ -238,15 +182,15 @@ class LocalExecutor:
         if not self._ready or self._paced:
             return
         if not self._workers:
-            self._replenish(1)
+            self._crew.call(1)
         now = time.monotonic()
         waits = [worker.wait(now) for worker in self._workers]
         batches: dict[Worker, list[Order]] = {}
         while self._ready:
             worker = self._soon_through(now)
             index = self._workers.index(worker) if worker is not None else waits.index(min(waits))
-            if worker is None and waits[index] >= 0 and len(self._workers) < self._wanted:
-                self._replenish()
+            if worker is None and waits[index] >= 0 and self._crew.missing:
+                self._crew.call()
                 waits = [worker.wait(now) for worker in self._workers]
                 continue
             if waits[index] == inf:
@@ -272,8 +216,8 @@ class LocalExecutor:
     def _start_alone(self) -> None:
         while self._waiting:
             empty = next((w for w in self._workers if not w.orders), None)
-            if empty is None and len(self._workers) < self._wanted:
-                self._replenish()
+            if empty is None and self._crew.missing:
+                self._crew.call()
                 continue
             if empty is None:
                 if all(w.orders for w in self._workers) or not self._workers:
@@ -286,8 +230,8 @@ class LocalExecutor:
     def _start_paced(self) -> None:
         while self._paced:
             idle = [w for w in self._workers if len(w.orders) < self._threads and not w.alone]
-            if not idle and len(self._workers) < self._wanted:
-                self._replenish()
+            if not idle and self._crew.missing:
+                self._crew.call()
                 continue
             if not idle:
                 return
@@ -333,12 +277,11 @@ class LocalExecutor:
             self._read(worker, outcomes)
         if worker in self._workers:
             self._bury(worker, outcomes)
-        if worker.server.gone and worker.server is self._server:
-            self._renew_server()
+        if worker.server.gone and worker.server is self._crew.server:
+            self._crew.renew_server()
 
     def _bury(self, worker: Worker, outcomes: list[Outcome]) -> None:
-        self._selector.unregister(worker.socket)
-        self._workers.remove(worker)
+        self._crew.dismiss(worker)
         worker.kill()  # its stream may end before it does; and what its tasks started must not go on writing
         status = worker.server.status(worker.pid, timeout=PATIENCE)
         self._litter += worker.litter()
@@ -364,7 +307,7 @@ class LocalExecutor:
     def _rest(self, timeout: float | None) -> None:
         """While all workers have enough to do, let their answers gather: one at a time, each costs a turn of its own,
         and takes the processor away from a worker."""
-        if len(self._workers) == self._wanted and not (self._halted or self._paced or self._waiting):
+        if not self._crew.missing and not (self._halted or self._paced or self._waiting):
             seconds = min(worker.reserve() for worker in self._workers) / 2
             seconds = min(seconds, REST, REST if timeout is None else timeout)
             if seconds > REST / 5:
@@ -383,8 +326,8 @@ class LocalExecutor:
     def _next_deadline(self) -> float | None:
         """Seconds until the first of the running jobs with a time-out is overdue, or something is to be taken back."""
         due = min((worker.late() for worker in self._workers), default=inf)
-        if 0 < len(self._workers) < self._wanted and time.monotonic() < self._lead:
-            due = min(due, self._lead)  # then others may be started
+        if (lead := self._crew.lead()) > 0:
+            due = min(due, time.monotonic() + lead)  # then others may be called
         for worker in self._workers:
             for id, since in worker.begun.items():
                 if (timeout := worker.orders[id].timeout) is not None:

@@ -263,7 +263,7 @@ def test_when_the_fork_server_is_killed_nobody_is_charged_and_work_goes_on(yard:
         executor.start([yard.order(Hold(number)) for number in range(2 * threads)])
         wait_for("all have begun", lambda: all(begun(number) for number in range(2 * threads)))
         before = executor.pids
-        os.kill(executor._server._process.pid, signal.SIGKILL)
+        os.kill(executor._crew.server._process.pid, signal.SIGKILL)
         found = losses(outcomes(executor, 2))
         assert {(lost.outcome, len(lost.begun), lost.guilty) for lost in found} == {("interrupted", threads, ())}
         Path("open").touch()
@@ -279,7 +279,7 @@ def test_the_same_where_a_child_holds_the_streams_open(yard: Yard) -> None:
         only(executor)
         executor.start([yard.order(Hold(1))])
         wait_for("it has begun", lambda: begun(1))
-        os.kill(executor._server._process.pid, signal.SIGKILL)
+        os.kill(executor._crew.server._process.pid, signal.SIGKILL)
         lost = only(executor, 10)
         assert isinstance(lost, WorkerLost)
         assert lost.outcome == "interrupted"
@@ -290,7 +290,7 @@ def test_when_it_was_killed_unnoticed_the_next_order_finds_out(yard: Yard) -> No
     with working(yard) as executor:
         executor.start(orders(yard, 1))
         only(executor)
-        server = executor._server._process
+        server = executor._crew.server._process
         os.kill(executor.pids[0], signal.SIGKILL)
         os.kill(server.pid, signal.SIGKILL)
         server.wait()

@@ -219,7 +219,7 @@ def test_close_ends_everything_at_once_and_waits_for_it(yard: Yard) -> None:
     executor = LocalExecutor(3, yard.settings())
     executor.start([yard.order(Sleep(number, 60)) for number in range(3)])
     wait_for("all have begun", lambda: all(begun(number) for number in range(3)))
-    pids, server = executor.pids, executor._server._process.pid
+    pids, server = executor.pids, executor._crew.server._process.pid
     start = time.monotonic()
     executor.close()
     assert time.monotonic() - start < 3

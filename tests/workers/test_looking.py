@@ -225,10 +225,10 @@ def test_when_no_worker_can_be_made_nobody_looks(yard: Yard, monkeypatch: pytest
     """It is for those who need one to say so."""
     (job,) = done(yard, Write(Path("a.txt")))
     with working(yard) as executor:
-        wait_for("a fork is quick", lambda: executor.wait(0.01) or executor._server.ready)
+        wait_for("a fork is quick", lambda: executor.wait(0.01) or executor._crew.server.ready)
         monkeypatch.setattr("runner.workers.forkserver._START", "raise SystemExit")
-        os.kill(executor._server._process.pid, signal.SIGKILL)
-        executor._server._process.wait()
+        os.kill(executor._crew.server._process.pid, signal.SIGKILL)
+        executor._crew.server._process.wait()
         assert not executor.look([job.id])
         with pytest.raises(StateError, match="no worker can be started"):
             executor.start([yard.order(Noop(1))])

@@ -180,7 +180,7 @@ def test_names_that_were_sent_along_with_what_was_taken_back_come_back(yard: Yar
 
 
 def test_names_that_cannot_be_sent_as_there_is_no_worker_come_back(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.workers.local.Worker", no_worker)
+    monkeypatch.setattr("runner.workers.crew.Worker", no_worker)
     with working(yard, 1) as executor:
         with pytest.raises(StateError, match="no worker can be started"):
             executor.start([yard.order(Noop(1))], ["unsent"])
