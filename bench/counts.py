@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import bars
-from bench.ground import command, shapes_project
+from bench.ground import command, count, shapes_project
 from bench.resume import killed
 from runner.backlog import Backlog
 from runner.batch import propose
@@ -66,8 +66,8 @@ class Counts:
 # ------------------------------------------------------------------------------------------------- what a run asks for
 
 
-def traced(project: Path, flow: str, jobs: int, durability: str) -> tuple[int, int]:
-    """Operations on files of jobs, and syncs of any kind, in one run of a new project. Exits if it failed."""
+def traced(project: Path, flow: str, jobs: int, durability: str) -> tuple[float, int]:
+    """Operations on files of jobs, a job, and syncs of any kind, in one run of a new project. Exits if it failed."""
     log = project.with_suffix(".trace")
     shapes_project(project)
     words = command(
@@ -84,15 +84,16 @@ def traced(project: Path, flow: str, jobs: int, durability: str) -> tuple[int, i
             continue
         syncs += call[1] in SYNCS
         operations += call[1] not in SYNCS and OF_A_JOB.search(line) is not None
+    done_jobs = count(project, "done")
     shutil.rmtree(project)
     log.unlink()
-    return operations, syncs
+    return operations / done_jobs, syncs
 
 
 def file_operations(counts: Counts, folder: Path) -> None:
     for shape, (flow, durability, operations, syncs) in SHAPES.items():
         few, many = (traced(folder / "project", flow, size, durability) for size in (FEW, 2 * FEW))
-        counts.say(f"{shape}: file operations a job", (many[0] - few[0]) / FEW, operations)
+        counts.say(f"{shape}: file operations a job", many[0], operations)
         counts.say(f"{shape}: syncs a job", (many[1] - few[1]) / FEW, syncs)
 
 

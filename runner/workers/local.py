@@ -26,13 +26,16 @@ from runner.workers.crew import Crew
 from runner.workers.expected import Expected
 from runner.workers.forkserver import ForkServer, how_it_ended
 from runner.workers.port import Looked, Order, Outcome, Settings
-from runner.workers.worker import Worker
+from runner.workers.worker import SOON, Worker
 
 BLIND = 64
 """How many orders are asked for in one go, beyond what threads have nothing to do: they may be others than expected."""
 
-REST = 0.005
-"""Seconds for which answers may gather, while all workers have enough to do."""
+REST, TURN = 0.005, 0.0001
+"""Seconds for which answers may gather, while all workers have enough to do; and what one order takes of a turn."""
+
+START = 0.005
+"""Seconds that it takes until a worker that is forked now begins with something."""
 
 PATIENCE = 2.0
 """Seconds to wait for word of a worker's death."""
@@ -189,7 +192,7 @@ class LocalExecutor:
         while self._ready:
             worker = self._soon_through(now)
             index = self._workers.index(worker) if worker is not None else waits.index(min(waits))
-            if worker is None and waits[index] >= 0 and self._crew.missing:
+            if worker is None and waits[index] >= 0 and self._crew.missing and self._is_worth_a_start(now):
                 self._crew.call()
                 waits = [worker.wait(now) for worker in self._workers]
                 continue
@@ -201,6 +204,11 @@ class LocalExecutor:
             batches.setdefault(worker, []).append(order)
         for worker, batch in batches.items():
             self._post(worker, batch)
+
+    def _is_worth_a_start(self, now: float) -> bool:
+        """Whether to fork workers for the next order: it takes some time, or would have to wait for some."""
+        long = self._expected.of(self._ready[0]) >= SOON
+        return long or min(worker.left(now) for worker in self._workers) >= START
 
     def _soon_through(self, now: float) -> Worker | None:
         return next((worker for worker in self._workers if worker.soon_through(now)), None)
@@ -306,12 +314,15 @@ class LocalExecutor:
 
     def _rest(self, timeout: float | None) -> None:
         """While all workers have enough to do, let their answers gather: one at a time, each costs a turn of its own,
-        and takes the processor away from a worker."""
-        if not self._crew.missing and not (self._halted or self._paced or self._waiting):
-            seconds = min(worker.reserve() for worker in self._workers) / 2
-            seconds = min(seconds, REST, REST if timeout is None else timeout)
-            if seconds > REST / 5:
-                time.sleep(seconds)
+        and takes the processor away from a worker. Not for so long that a worker may run dry in the turn that follows.
+        """
+        if self._crew.missing or self._halted or self._paced or self._waiting:
+            return
+        turn = TURN * sum(len(worker.ahead) for worker in self._workers)
+        seconds = min((min(worker.reserve() for worker in self._workers) - turn) / 2, REST)
+        seconds = min(seconds, REST if timeout is None else timeout)
+        if seconds > REST / 5:
+            time.sleep(seconds)
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready. If this process was stopped meanwhile, so may the workers have been: that is no job's time."""

@@ -55,8 +55,10 @@ class Worker:
         self.frames = Frames(ours.fileno())
         self.orders: dict[str, Order] = {}  # unanswered, in the order sent
         self.ahead: dict[str, float] = {}  # those of them that it has not begun -> how many seconds they should take
+        self._lying = 0.0  # the sum of these
         self.begun: dict[str, float] = {}  # the others -> when, on the monotonic clock
-        self._through = 0.0  # when it should have done all of them, on that clock
+        self._due: dict[str, float] = {}  # the same -> when they should be done, on that clock
+        self._stuck = False  # it has begun nothing of what was taken back from it, and has not answered since
         self._discovered: dict[str, list[Proposal]] = {}  # by a job that has not answered yet
         self._long: dict[str, float] = {}  # the same -> from when on it is at something long
         self._numbers: dict[str, int] = {}  # of their tickets
@@ -74,7 +76,7 @@ class Worker:
         self.orders[order.id] = order
         self._numbers[order.id] = self._tickets.book()
         self.ahead[order.id] = seconds
-        self._through = max(now, self._through) + seconds / self.threads
+        self._lying += seconds
         self.advance(now)
 
     def send(self, message: Work | Look) -> bool:
@@ -123,8 +125,9 @@ class Worker:
         """Note which orders it must have begun by now: none, while it looks at done jobs."""
         while len(self.begun) < self.threads and self.ahead and not self.looking:
             id = next(iter(self.ahead))
-            seconds = self.ahead.pop(id)
+            seconds = self._take_from_ahead(id)
             self.begun[id] = now
+            self._due[id] = now + seconds
             self._long[id] = now if seconds >= LONG else now + LONG
 
     def answered(self, id: str) -> bool:
@@ -132,21 +135,24 @@ class Worker:
         number = self._numbers.get(id, -1)
         while self._litter and self._litter[0][0] <= number:  # it unlinks them as it reads, before it begins anything
             self._litter.popleft()
-        if self._through == inf:
-            self._through = 0.0
+        self._stuck = False
         return self._forget(id)
 
     def _forget(self, id: str) -> bool:
         known = self.orders.pop(id, None) is not None
         if self.begun.pop(id, None) is not None:
-            del self._long[id]
-        else:
-            self.ahead.pop(id, None)
+            del self._long[id], self._due[id]
+        elif id in self.ahead:
+            self._take_from_ahead(id)
         self._numbers.pop(id, None)
         if not self.orders:
             self.alone = False
-            self._through = 0.0
         return known
+
+    def _take_from_ahead(self, id: str) -> float:
+        seconds = self.ahead.pop(id)
+        self._lying = self._lying - seconds if self.ahead else 0.0
+        return seconds
 
     def take_back(self) -> list[Order]:
         """What it has not begun, and now never will."""
@@ -156,7 +162,7 @@ class Worker:
         orders = [order for id, order in self.orders.items() if self._numbers[id] in taken]
         for order in orders:
             self._forget(order.id)
-        self._through = inf  # nothing is to be expected of it, before it answers
+        self._stuck = True
         return orders
 
     def all_begun(self) -> tuple[str, ...]:
@@ -176,23 +182,30 @@ class Worker:
         if len(self.orders) < self.threads:
             return 0.0 if self.looking else len(self.orders) - self.threads
         quick, lying = self._quick(now), len(self.ahead)
-        wait = sum(self.ahead.values()) / quick if quick else inf
+        wait = self._lying / quick if quick else inf
         return wait if lying < quick or (wait < AHEAD_TIME and lying < AHEAD_MOST * quick) else inf
+
+    def left(self, now: float) -> float:
+        """Seconds until it should be through with all it has. inf: nothing can be said of that."""
+        rest = max(self._due.values(), default=now) - now
+        if self.alone or self._stuck or rest <= -LATE or not self._quick(now):
+            return inf
+        return max(0.0, rest) + self._lying / self.threads
 
     def soon_through(self, now: float) -> bool:
         """Whether it has something to do, and so little that others need not be woken up."""
-        return bool(self.orders) and -LATE < self._through - now < SOON and self._quick(now) > 0 and not self.alone
+        return bool(self.orders) and self.left(now) < SOON
 
     def reserve(self) -> float:
         """Seconds for which what lies ready in it will do."""
-        return sum(self.ahead.values()) / self.threads
+        return self._lying / self.threads
 
     def room(self, seconds: float, now: float) -> int:
         """How many orders more, of so many seconds each, should lie ready in it beyond what it can begin at once."""
         if self.alone or seconds >= LONG:
             return 0
         quick, lying = self._quick(now), len(self.ahead)
-        lacking = AHEAD_TIME * quick - sum(self.ahead.values())
+        lacking = AHEAD_TIME * quick - self._lying
         return max(0, quick - lying, min(AHEAD_MOST * quick - lying, int(lacking / max(seconds, 1e-6) + 0.5)))
 
     def late(self) -> float:

@@ -90,6 +90,19 @@ def test_one_worker_is_enough_for_tasks_that_take_next_to_no_time(yard: Yard, mo
         outcomes(executor, 1)
 
 
+def test_who_has_something_ready_is_not_soon_through_however_long_it_takes(yard: Yard) -> None:
+    with working(yard, 1) as executor:
+        executor.start(orders(yard, 1))
+        outcomes(executor, 1)
+        (worker,) = executor._workers
+        assert not worker.soon_through(0.0), "it has nothing to do"
+        for number in range(2, 8):  # each time a little later than was expected, and none is answered
+            worker.put(yard.order(Noop(number)), 0.0010, now=number * 0.0011)
+        assert not worker.soon_through(8 * 0.0011)
+        assert worker.answered(yard.order(Noop(2)).id)
+        assert not worker.soon_through(8 * 0.0011)
+
+
 def test_what_turns_out_to_take_long_is_no_reason_to_wait_for_others(yard: Yard) -> None:
     """It was expected to take next to no time: what lies behind it, and what comes, is for another worker."""
     with working(yard, 2) as executor:
