@@ -33,8 +33,7 @@ class Intake:
         self._steps: Steps | None = None  # of its check, that are still to be taken
         self._interrupted = False  # other events came between the steps
         self._rest: deque[Admitted] = deque()
-        self._rebound: dict[str, tuple[str, ...]] = {}  # by all of that batch: when its last part has entered
-        self._makers: list[Admitted] = []  # those of it that have entered, if any job is rebound
+        self._whole: Plan | None = None  # of that batch, if jobs outside come after some of it when all has entered
         self._by_name = False
         self._then: Callable[[], None] | None = None
         self._refused: Callable[[Refused], None] | None = None
@@ -120,7 +119,7 @@ class Intake:
         if plan.divisible:
             self.admitted += len(plan.admitted)
             self._rest.extend(plan.admitted)
-            self._rebound = plan.rebound
+            self._whole = plan if plan.rebound else None
             self._board.finders += 1  # what is to come may be what others come after
             self._enter_part(self._part)
         else:
@@ -141,14 +140,14 @@ class Intake:
     def _enter_part(self, count: int) -> None:
         rest = self._rest
         part = [self._admission.anew(rest.popleft(), by_name=self._by_name) for _ in range(min(count, len(rest)))]
-        if not self._rebound:
+        whole = self._whole
+        if whole is None:
             self._take_up(Plan(part, {}, {}))
+        elif rest:
+            self._take_up(Plan(part, {}, {}), makers=())
         else:
-            self._makers += part
-            rebound, makers = {}, []
-            if not rest:
-                rebound, makers, self._rebound, self._makers = self._rebound, self._makers, {}, []
-            self._take_up(Plan(part, {}, rebound), makers)
+            self._whole = None
+            self._take_up(Plan(part, {}, whole.rebound), makers=whole.admitted)
         if not rest:
             self._board.finders -= 1
             self._have_entered()
@@ -167,7 +166,7 @@ class Intake:
         """The jobs among these that were done before."""
         return [entry.proposal.id for entry in islice(self._rest, start, stop) if entry.fate is JUDGE]
 
-    def _take_up(self, plan: Plan, makers: list[Admitted] | None = None) -> None:
+    def _take_up(self, plan: Plan, makers: Iterable[Admitted] | None = None) -> None:
         """`makers`: who turns up with it to make what others lack, if that is not just those who are admitted."""
         board = self._board
         grown = [self._node(entry) for entry in plan.admitted]

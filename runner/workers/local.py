@@ -228,8 +228,7 @@ class LocalExecutor:
                 self._crew.call()
                 continue
             if empty is None:
-                if all(w.orders for w in self._workers) or not self._workers:
-                    self._reserve()
+                self._reserve()
                 return
             order = self._waiting.popleft()
             empty.alone = True

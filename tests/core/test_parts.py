@@ -106,6 +106,17 @@ def test_a_job_that_lacks_inputs_comes_after_their_makers_when_the_last_part_has
     assert run.do(Slots(9)) == ["claim x", "launch x"]
 
 
+def test_a_job_that_lacks_what_came_with_the_first_part_does_not_start_before_it_is_made() -> None:
+    run = Parts(wish("a", finds=True), wish("x"))
+    run.do(Slots(2), Returned(id_of("x")), Lacked(id_of("x"), ("b",)))
+    assert run.finish("a", *map(wish, "bcdey")) == ["create b", "create c"]
+    assert run.do(Slots(9)) == ["claim b", "launch b", "claim c", "launch c"]
+    assert run.do(Continued(9)) == ["create d", "create e", "create y", "bind x", "finish a"]
+    assert run.do(Slots(9)) == [f"{word} {path}" for path in "dey" for word in ("claim", "launch")]
+    run.finish("b")
+    assert run.do(Slots(9)) == ["claim x", "launch x"]
+
+
 def test_a_maker_may_fail_before_one_that_lacks_its_output_comes_after_it() -> None:
     run = Parts(wish("a", finds=True), wish("x"))
     run.do(Slots(2), Returned(id_of("x")), Lacked(id_of("x"), ("b", "y")))

@@ -87,7 +87,7 @@ def test_it_may_be_killed_while_it_reads(killed: str) -> None:
     assert pid() != before
 
 
-def test_time_and_memory_are_bounded_for_each_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_time_and_memory_are_bounded_for_each_page(tmp_path: Path) -> None:
     """Limits of what the reader forks: the reader goes on, and so do those that come after."""
     (tmp_path / "sitecustomize.py").write_text("import jobs.text.apart as a\na.SECONDS, a.MEMORY = 1, 64 << 20\n")
     code = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.core.events import Finished, WorkerLost
-from runner.workers.local import LocalExecutor
+from runner.workers.local import REST, LocalExecutor
 from runner.workers.port import Order, Reply
 from tests.workers.support import (
     Yard,
@@ -101,6 +101,26 @@ def test_who_has_something_ready_is_not_soon_through_however_long_it_takes(yard:
         assert not worker.soon_through(8 * 0.0011)
         assert worker.answered(yard.order(Noop(2)).id)
         assert not worker.soon_through(8 * 0.0011)
+
+
+@pytest.mark.parametrize(("seconds", "count", "rests"), [(0.006, 4, True), (1e-4, 120, False)])
+def test_answers_gather_while_all_have_enough_to_do(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, seconds: float, count: int, rests: bool
+) -> None:
+    """And not where the turn that follows would take longer than what lies ready."""
+    slept: list[float] = []
+    monkeypatch.setattr("runner.workers.local.time.sleep", slept.append)
+    monkeypatch.setattr("runner.workers.worker.LONG", 10.0)  # nothing is taken back, however slow this machine is
+    with working(yard, 1) as executor:
+        expect(executor, Hold=seconds)
+        executor.start([yard.order(Hold(number)) for number in range(count)])
+        executor.wait(0.01)
+        assert slept == ([REST] if rests else [])
+        slept.clear()
+        executor.wait(0.002)
+        assert slept == ([0.002] if rests else []), "no longer than one is to wait"
+        Path("open").touch()
+        outcomes(executor, count)
 
 
 def test_what_turns_out_to_take_long_is_no_reason_to_wait_for_others(yard: Yard) -> None:
