@@ -10,6 +10,8 @@ import os
 import secrets
 import shutil
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -34,6 +36,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     Rig.close_all()
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long this thread would have slept, each time, in seconds: it does not. Others do, as servers of tests before
+    this one may still be dripping."""
+    seconds: list[float] = []
+    here, sleep = threading.current_thread(), time.sleep
+    note = seconds.append
+    monkeypatch.setattr(time, "sleep", lambda each: (note if threading.current_thread() is here else sleep)(each))
+    return seconds
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -70,18 +68,11 @@ def test_start_may_be_a_folder_or_a_sitemap(server: FaultServer, policy: Policy)
     assert server.asked == ["/robots.txt", "/docs/sitemap.xml", "/docs/sitemap_index.xml", "/map?page=1"]
 
 
-def test_politeness_between_sitemaps(server: FaultServer, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    here, sleep = threading.current_thread(), time.sleep
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds) if threading.current_thread() is here else sleep(seconds)  # servers are threads, too
-
-    monkeypatch.setattr(time, "sleep", pause)
+def test_politeness_between_sitemaps(server: FaultServer, policy: Policy, slept: list[float]) -> None:
     server.routes["/robots.txt"] = answer(b"User-agent: *\nCrawl-delay: 3\n")
     found(server, policy)
     found(server, replace(policy, rate=0.1))
-    assert pauses == [3.0] * 3 + [10.0] * 3, "behind robots.txt, between the two guesses, before the first page"
+    assert slept == [3.0] * 3 + [10.0] * 3, "behind robots.txt, between the two guesses, before the first page"
 
 
 # ----------------------------------------------------------------------------------------------------- what they hold
