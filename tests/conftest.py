@@ -44,8 +44,14 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     this one may still be dripping."""
     seconds: list[float] = []
     here, sleep = threading.current_thread(), time.sleep
-    note = seconds.append
-    monkeypatch.setattr(time, "sleep", lambda each: (note if threading.current_thread() is here else sleep)(each))
+
+    def pause(each: float) -> None:
+        if threading.current_thread() is here:
+            seconds.append(each)
+        else:
+            sleep(each)
+
+    monkeypatch.setattr(time, "sleep", pause)
     return seconds
 
 

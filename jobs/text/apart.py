@@ -35,6 +35,7 @@ from jobs.text import Extract, Rules, extract_here
 MEMORY = 230 << 20  # bytes, beside some 40 MB for the interpreter and its libraries
 SECONDS = 20  # of computing
 KILLED = 128  # and the signal, as a shell says it
+PIECE = 1 << 20  # bytes that are read at once
 
 _LENGTH = struct.Struct("=Q")
 _one = threading.Lock()
@@ -121,7 +122,7 @@ def _read(descriptor: int) -> bytes:
 def _exactly(descriptor: int, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        piece = os.read(descriptor, size - len(data))
+        piece = os.read(descriptor, min(size - len(data), PIECE))
         if not piece:
             raise EOFError
         data += piece
@@ -155,10 +156,12 @@ def _answer(order: dict[str, Any], answers: int) -> NoReturn:
     text = b""
     try:
         gc.disable()
-        _limit()
+        most = _size() + MEMORY
+        utf8 = _read(0)  # all of it before the limits hold: what is left of it would be the next order
+        _limit(most)
         rules = Rules(**order["rules"])
         rules = replace(rules, select=tuple(rules.select), drop=tuple(rules.drop))
-        page = extract_here(_read(0), rules, order["plain"])
+        page = extract_here(utf8, rules, order["plain"])
         about, text = {"title": page.title, "lang": page.lang, "words": page.words}, page.utf8
     except ValueError as fault:
         about = {"fault": str(fault)}
@@ -171,10 +174,16 @@ def _answer(order: dict[str, Any], answers: int) -> NoReturn:
     os._exit(0)  # to take a large tree apart would take its time
 
 
-def _limit() -> None:
+def _size() -> int:
+    """Bytes of address space that this process has; 0 where nothing is limited by that."""
+    if sys.platform != "linux":
+        return 0
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

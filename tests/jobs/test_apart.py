@@ -93,11 +93,17 @@ def test_time_and_memory_are_bounded_for_each_page(tmp_path: Path) -> None:
     code = (
         "from jobs.text import Rules, apart\n"
         "slow = Rules(drop=('p:nth-last-child(3n)',))\n"
-        "for data, rules in ((b'<div>' + b'<p>word' * 40000, slow), (b'<p>x' * 400000, Rules()), (b'<p>fine', slow)):\n"
+        "def read(data, rules):\n"
         "    try:\n"
         "        print(apart.extract_apart(data, rules, False).utf8)\n"
         "    except ValueError as error:\n"
         "        print(error)\n"
+        "read(b'<div>' + b'<p>word' * 40000, slow)\n"
+        "read(b'<p>x' * 400000, Rules())\n"
+        "before = apart._reader[1].pid\n"
+        "read(b'x' * 80_000_000, Rules())\n"
+        "read(b'<p>fine', slow)\n"
+        "print(apart._reader[1].pid == before)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -110,7 +116,9 @@ def test_time_and_memory_are_bounded_for_each_page(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "a page of 0.3 MB that takes more than 1 s to read",
         "a page of 1.6 MB that takes more than 64 MB to read",
+        "a page of 80.0 MB that takes more than 64 MB to read",
         "b'fine\\n'",
+        "True",
     ]
     assert done.stderr == ""
 
