@@ -193,6 +193,7 @@ def main(root: str, preload: list[str], parent: int) -> None:
     os.close(nothing)
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what a module or a task prints past `sys.stdout` must not mix with what the runner prints
+    sys.stdout = sys.stderr  # a line that stays in a buffer is lost at our end, and each worker would have it, too
     os.chdir(root)
     if root not in sys.path:
         sys.path.insert(0, root)
