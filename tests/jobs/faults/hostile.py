@@ -89,10 +89,9 @@ HOSTILE = [
     page(
         "members of gzip without end",
         endless(OK + f"{GZIP}\r\n\r\n".encode(), gzip.compress(b"") * 3000),
-        "transient",
-        LATE,
-        hostile=10,
-        constants=QUICK,
+        "permanent",
+        "more than 20000000 bytes",
+        hostile=30,
     ),
     page(
         "a bomb in a bomb",
