@@ -100,6 +100,7 @@ class _Attempt:
         self.job = codec.decode(bytes(order.job) + b"\n", order.id)  # the end of a file is lost within a message
         self.last = codec.record_of(self.job)
         self.began = time.time()
+        self.start = time.monotonic()
         self.clock = time.perf_counter()
         self.staged: dict[str, str] = {}  # final path -> staging path
         self.begun = False  # run() was called
@@ -119,7 +120,8 @@ class _Attempt:
                 return Reply(event=Lacked(self.job.id, lacking.paths), begun=False)
             except BaseException as error:
                 # Asked before what was staged is removed: it may be what has filled the disk.
-                hindrance = self.bench.hindrance(error, (staging_path(final, self.job.id) for final in self.staged))
+                probes = (staging_path(final, self.job.id) for final in self.staged)
+                hindrance = self.bench.hindrance(error, probes, self.start)
                 self.bench.discard(self.staged.values())
                 if hindrance is not None:
                     raise hindrance from error

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +32,11 @@ _PROCESS = {
     errno.EMFILE: "its worker had too many open files",
     errno.EBADF: "a task has closed what its worker had open",
 }
+
+_CELL = struct.Struct("d")
+_last = mmap.mmap(-1, _CELL.size)
+"""When anybody was found to be hindered last, as time.monotonic has it. All workers of a fork server share it. It is
+written before what was staged is removed, which makes room."""
 
 
 class Bench:
@@ -113,11 +121,21 @@ class Bench:
             with suppress(OSError), self._hearing(path):
                 remove(self.files, [path])
 
-    def hindrance(self, error: BaseException, probes: Iterable[str]) -> Hindered | None:
-        """Whether the machine is at fault for what an attempt raised, and no job could do better now.
+    def hindrance(self, error: BaseException, probes: Iterable[str], since: float) -> Hindered | None:
+        """Whether the machine is at fault for what an attempt raised, and no job could do better now. Or could have
+        done since the attempt began: another one may have made room again, as it was hindered itself.
 
-        `probes`: staging paths where its outputs are to lie. Raises Exhausted if this process is at fault.
+        `probes`: staging paths where its outputs are to lie. `since`: as time.monotonic has it. Raises Exhausted if
+        this process is at fault.
         """
+        hindered = self._hindrance(error, probes)
+        if hindered is not None:
+            _CELL.pack_into(_last, 0, time.monotonic())
+        elif _CELL.unpack_from(_last)[0] >= since and (cause := doubtful(error)) is not None:
+            return Hindered(f"{self.settings.root}: {cause.strerror}")
+        return hindered
+
+    def _hindrance(self, error: BaseException, probes: Iterable[str]) -> Hindered | None:
         if isinstance(error, Hindered):
             return error
         try:
@@ -125,7 +143,7 @@ class Bench:
                 os.fstat(folder)
         except OSError:
             raise Exhausted(_PROCESS[errno.EBADF]) from error
-        if not doubtful(error):
+        if doubtful(error) is None:
             return None
         tmp = os.path.join(self.settings.state, "tmp", tmp_name("probe"))
         for path, inside in ((tmp, True), *((path, not os.path.isabs(path)) for path in probes)):

@@ -28,9 +28,10 @@ def is_machines(error: OSError, *, inside: bool) -> bool:
     return error.errno in _NO_ROOM or (inside and error.errno in _NOT_ALLOWED)
 
 
-def doubtful(error: BaseException) -> bool:
-    """Whether an error, or what it came of, may be the machine's doing."""
-    return any(isinstance(each, OSError) and each.errno in _NO_ROOM | _NOT_ALLOWED for each in _chain(error))
+def doubtful(error: BaseException) -> OSError | None:
+    """What may be the machine's doing: an error, or what it came of."""
+    suspects = (each for each in _chain(error) if isinstance(each, OSError))
+    return next((each for each in suspects if each.errno in _NO_ROOM | _NOT_ALLOWED), None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,9 +18,11 @@ from runner import Absent, RetryLater, previous
 from runner.core.events import Asked, Failed, Finished
 from runner.errors import BadJobFile
 from runner.store import codec
+from runner.store.files import Files
 from runner.workers import attempt
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
+from runner.workers.hindrance import Hindered
 from runner.workers.staging import digest
 from tests.workers import tasks
 from tests.workers.support import RUN, STARTED, Action, Yard, change_of, fail, write
@@ -281,3 +285,31 @@ def test_asking_alone_runs_nothing_and_sees_the_recorded_value(yard: Yard) -> No
     event = yard.perform(job, ask=True).event
     assert isinstance(event, Asked)
     assert (event.children, event.error) == ([], "ZeroDivisionError: division by zero")
+
+
+def test_who_lacked_room_that_another_made_again_meanwhile_is_not_charged(yard: Yard) -> None:
+    class Full(Files):
+        """A disk that is full when it is asked for the first time, and never again."""
+
+        asked = 0
+
+        def write(self, folder: int, name: str, data: bytes) -> None:
+            Full.asked += 1
+            if Full.asked == 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().write(folder, name, data)
+
+    def no_room(task: Act) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def while_another_is_hindered(task: Act) -> None:
+        tasks.ACTIONS["another"] = no_room
+        with pytest.raises(Hindered, match="No space left"):
+            yard.perform(Act("another"))
+        no_room(task)
+
+    yard._bench = Bench(yard.settings(), files=Full())
+    with pytest.raises(Hindered, match="No space left"):
+        yard.act(while_another_is_hindered)
+    reply = yard.act(no_room)  # that it began later, when there was room
+    assert yard.failed(reply)["outcome"] == "failed"
