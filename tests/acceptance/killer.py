@@ -54,7 +54,7 @@ class Killer:
             if self.moment(process) and self.strike(process):
                 deaths += 1
                 process = self.start()
-            elif process.poll() is not None:
+            elif process.poll() is not None and self.struck.total() < wanted:
                 process = self.ended(process, wanted)
         while (code := process.wait(timeout=self.patience)) == BUSY:
             process = self.again(process)
