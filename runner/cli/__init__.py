@@ -33,6 +33,7 @@ _VERBS = {
     "stop": ("hand", "Ask the live runner to finish what runs, and leave."),
     "check": ("look", "Prove that nothing is lost."),
     "prune": ("tidy", "Delete what is old and nobody needs; outputs stay."),
+    "completion": ("completion", "Teach a shell to complete our words."),
 }
 
 

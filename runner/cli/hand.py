@@ -7,6 +7,7 @@ from typing import BinaryIO
 import click
 
 from runner import api
+from runner.cli.completion import job_ids
 from runner.cli.project import Project, tell
 from runner.settings import parse_pairs
 
@@ -41,7 +42,7 @@ def submit(project: Project, /, target: str | None, arguments: tuple[str, ...], 
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="[ID ...]")
+@click.argument("ids", nargs=-1, metavar="[ID ...]", shell_complete=job_ids)
 @click.option("--failed", is_flag=True, help="All failed jobs.")
 @_wait
 @click.pass_obj
@@ -56,7 +57,7 @@ def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="ID ...", required=True)
+@click.argument("ids", nargs=-1, metavar="ID ...", required=True, shell_complete=job_ids)
 @_wait
 @click.pass_obj
 def cancel(project: Project, /, ids: tuple[str, ...], wait: bool) -> None:
@@ -68,7 +69,7 @@ def cancel(project: Project, /, ids: tuple[str, ...], wait: bool) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="ID ...", required=True)
+@click.argument("ids", nargs=-1, metavar="ID ...", required=True, shell_complete=job_ids)
 @click.option("--downstream", is_flag=True, help="Also all that comes after these, or was found by them, and so on.")
 @_wait
 @click.pass_obj

@@ -5,16 +5,14 @@ They must start quickly: each imports its view when it is called.
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.completion import job_ids
 from runner.cli.pages import print_report, print_row, print_shown, print_state
 from runner.cli.paper import Paper, paper
 from runner.cli.project import Project, tell
@@ -25,11 +23,11 @@ if TYPE_CHECKING:
     from runner.store.folders import FolderStore
     from runner.views.listing import Row
 
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
 @contextmanager
-def _opened(project: Project) -> Iterator[FolderStore]:
+def opened(project: Project) -> Iterator[FolderStore]:
     from runner.views.reading import open_state
 
     try:
@@ -39,23 +37,12 @@ def _opened(project: Project) -> Iterator[FolderStore]:
         raise StateError(f"{project.state}: {error}") from error
 
 
-def _command(project: Project, *words: str) -> str:
-    """A command of ours as it has to be typed here."""
-    where: list[str] = []
-    if str(project.root) != os.getcwd():
-        where += ["-C", str(project.root)]
-    named = os.environ.get("RUNNER_STATE")
-    if project.state != project.root / "state" and (not named or project.root / named != project.state):
-        where += ["--state", str(project.state)]
-    return shlex.join(["python", "-m", "runner", *where, *words])
-
-
 # -------------------------------------------------------------------------------------------------------------- status
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
-@_json
+@json_option
 @click.pass_obj
 def status(project: Project, watch: bool, as_json: bool) -> None:
     """Count jobs by status and task, and say what to do next.
@@ -75,15 +62,15 @@ def status(project: Project, watch: bool, as_json: bool) -> None:
             before = ""
             while True:
                 began = time.monotonic()
-                with _opened(project) as store:
+                with opened(project) as store:
                     state = look(store, time.time())
                 if as_json:
-                    following = _command(project, *state.next) if state.next else None
+                    following = project.command(*state.next) if state.next else None
                     out.json({**_fields(state), "next": following})
                 elif not watch or out.terminal or repr(state) != before:
                     if watch and out.terminal:
                         out.raw("\x1b[H\x1b[J")
-                    print_state(out, state, partial(_command, project))
+                    print_state(out, state, project.command)
                 if not watch:
                     return
                 if not out.terminal and repr(state) != before:
@@ -114,7 +101,7 @@ def _fields(struct: Any) -> dict[str, Any]:
 @click.option("--task", metavar="T", help="Only jobs of this class: FetchPage, or jobs.scrape:FetchPage.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only jobs with this parameter; may be given again.")
 @click.option("--gone", is_flag=True, help="Only jobs that no run's target leads to any more; reads every job file.")
-@_json
+@json_option
 @click.pass_obj
 def list_(
     project: Project, statuses: tuple[str, ...], task: str | None, where: tuple[str, ...], gone: bool, as_json: bool
@@ -135,7 +122,7 @@ def list_(
         from runner.settings import parse_pairs
 
         wanted = parse_pairs(where, "--where")
-    with _opened(project) as store, paper() as out:
+    with opened(project) as store, paper() as out:
         why = None
         if gone:
             from runner.views.reach import Reach
@@ -169,8 +156,8 @@ def _print_rows_as_json(out: Paper, rows: Iterator[Row]) -> None:
 
 
 @click.command()
-@click.argument("id")
-@_json
+@click.argument("id", shell_complete=job_ids)
+@json_option
 @click.pass_obj
 def show(project: Project, id: str, as_json: bool) -> None:
     """Show one job: its file, its story, the end of its log. ID may be cut to a unique prefix.
@@ -182,7 +169,7 @@ def show(project: Project, id: str, as_json: bool) -> None:
     """
     from runner.views.show import show as look
 
-    with _opened(project) as store, paper() as out:
+    with opened(project) as store, paper() as out:
         shown = look(store, id)
         if as_json:
             out.json(shown.document())
@@ -195,7 +182,7 @@ def show(project: Project, id: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run", required=False)
-@_json
+@json_option
 @click.pass_obj
 def changes(project: Project, run: str | None, as_json: bool) -> None:
     """Say what a run brought, night against night. RUN may be cut to a unique prefix.  [default: the newest]
@@ -212,7 +199,7 @@ def changes(project: Project, run: str | None, as_json: bool) -> None:
     from runner.cli.pages import print_changes
     from runner.views.changes import changes as look
 
-    with _opened(project) as store, paper() as out:
+    with opened(project) as store, paper() as out:
         found = look(store, run)
         if as_json:
             out.json(found)
@@ -226,7 +213,7 @@ def changes(project: Project, run: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--repair", is_flag=True, help="Mend what can be, with no runner alive. Nothing is deleted.")
 @click.option("--verify", is_flag=True, help="Also hash every output.")
-@_json
+@json_option
 @click.pass_obj
 def check(project: Project, repair: bool, verify: bool, as_json: bool) -> None:
     """Prove that nothing is lost: every guarantee that can be seen from the disk, over the whole state.
@@ -257,7 +244,7 @@ def check(project: Project, repair: bool, verify: bool, as_json: bool) -> None:
     else:
         from runner.views.check import check as look
 
-        with _opened(project) as store:
+        with opened(project) as store:
             report = look(store, verify=verify, modules=modules)
     with paper() as out:
         if as_json:

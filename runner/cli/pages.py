@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from runner.cli.paper import Mark, Paper, moment, shorten, span, status_mark
+from runner.cli.paper import Mark, Paper, status_mark
+from runner.words import moment, rate, shorten, span
 
 if TYPE_CHECKING:  # each verb imports the one view that it needs
     from runner.core.trace import Difference
@@ -85,7 +86,7 @@ def _print_run(out: Paper, state: State, run: RunState) -> None:
         out.say("  ", _HOW[run.how].format(ended=moment(run.ended or "")))
     parts = [f"{_count(run.finished, 'job')} finished"]
     if run.rate:
-        parts.append(f"{run.rate:,.1f} jobs/s" if run.rate >= 0.1 else f"{60 * run.rate:,.1f} jobs/min")
+        parts.append(rate(run.rate))
     if run.seconds_left:
         parts.append(f"about {span(run.seconds_left)} left")
     out.say("  ", ", ".join(parts))

@@ -52,6 +52,10 @@ class Paper:
         text = part.text.translate(_CONTROL)
         return f"\x1b[{_CODES[part.colour]}m{text}\x1b[0m" if self._colour and part.colour in _CODES else text
 
+    def text(self, text: str) -> None:
+        """Lines, or parts of lines, as others wrote them."""
+        self.raw(self._part(text))
+
     def raw(self, text: str) -> None:
         """Text as it is. What the encoding of stdout lacks is written as an escape."""
         if self._stream is None:  # it was closed before we began
@@ -122,25 +126,3 @@ def paper() -> Iterator[Paper]:
         found.flush()
     except _Left:
         pass
-
-
-def shorten(text: str, width: int) -> str:
-    """`text` on one line of at most `width` columns."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: max(0, width - 3)] + "..."
-
-
-def moment(stamp: str) -> str:
-    """A stamp, for people."""
-    return f"{stamp[:19].replace('T', ' ')} UTC"
-
-
-def span(seconds: float) -> str:
-    """A time that something takes: "8 s", "3 min", "2 h 05 min", "3 d 4 h"."""
-    whole = max(0, round(seconds))
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if minutes < 1:
-        return f"{whole} s"
-    if hours < 1:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60:02} min" if days < 1 else f"{days} d {hours % 24} h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,16 @@ class Project(NamedTuple):
 
     root: Path
     state: Path
+
+    def command(self, *words: str) -> str:
+        """A command of ours as it has to be typed here."""
+        where: list[str] = []
+        if str(self.root) != os.getcwd():
+            where += ["-C", str(self.root)]
+        named = os.environ.get("RUNNER_STATE")
+        if self.state != self.root / "state" and (not named or self.root / named != self.state):
+            where += ["--state", str(self.state)]
+        return shlex.join(["python", "-m", "runner", *where, *words])
 
 
 def tell(line: str) -> None:

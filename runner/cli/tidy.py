@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from runner import api
-from runner.cli.paper import moment, paper
+from runner.cli.paper import paper
 from runner.cli.project import Project
 from runner.settings import parse_age
+from runner.words import moment
 
 _KINDS = ("jobs", "runs", "journals", "logs", "trash")
 

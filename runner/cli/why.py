@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runner import api
+from runner.cli.completion import job_ids
 from runner.cli.pages import print_explained, print_plan
 from runner.cli.paper import paper
 from runner.cli.project import Project
@@ -53,7 +54,7 @@ def show_plan(
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", shell_complete=job_ids)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def explain(project: Project, id: str, as_json: bool) -> None:
