@@ -44,8 +44,8 @@ class Watcher(Protocol):
     def tick(self, engine: Engine, now: float) -> None:
         """A turn is over."""
 
-    def hindered(self, reason: str, busy: int) -> None:
-        """The machine keeps the run from going on; so many orders are with workers, and are let end."""
+    def leaving(self, reason: str, busy: int) -> None:
+        """The run stops with work left, for this reason; so many orders are with workers, and are let end."""
 
 
 class Intake(Protocol):

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from runner.backlog import Backlog
+from runner.bounds import NONE, Bounds, Warden
 from runner.catalog import Catalog
 from runner.core.commands import Command, Count, Judge, Launch, Move, StoreCommand, Trace, Walk
 from runner.core.engine import CHECKED, Engine
@@ -63,6 +64,7 @@ class Loop:
         watchers: Sequence[Watcher],
         *,
         backlog: Backlog | None = None,
+        bounds: Bounds = NONE,
         clock: Callable[[], float] = steady,
     ) -> None:
         self._engine = engine
@@ -71,7 +73,8 @@ class Loop:
         self._catalog = catalog
         self._rounds = rounds
         self._intake = intake
-        self._watchers = watchers
+        self._warden = Warden(bounds, self._leave)
+        self._watchers = (self._warden, *watchers)
         self._backlog = backlog
         self._clock = clock
         self._ahead = rounds.ahead
@@ -95,6 +98,12 @@ class Loop:
         self.stopping = True
         if grace is not None and self._deadline is None:
             self._deadline = time.monotonic() + grace
+
+    def _leave(self, reason: str) -> None:
+        """Stop, and let people know why."""
+        self.stop()
+        for watcher in self._watchers:
+            watcher.leaving(reason, self._executor.busy)
 
     def kill(self) -> None:
         """Leave at once; what runs goes back to pending/. Safe in a signal handler."""
@@ -183,12 +192,10 @@ class Loop:
     def _over(self) -> bool:
         if self._engine.busy or self._engine.entering or self._commits:
             return False
-        if self.stopping:
+        if self._hindrance:
             return True
-        if self._backlog or self._rounds or not self._engine.finished:
-            return False
-        if self._intake.unsettled:  # a file that may not be whole yet
-            return False
+        if self._backlog or self._rounds or not self._engine.finished or self._intake.unsettled:
+            return self.stopping
         self._next_poll = 0.0  # one last look: what was accepted before the end is done
         if self._look_into_inbox() or self._intake.unsettled:
             return False
@@ -220,12 +227,16 @@ class Loop:
         idle &= not (engine.busy or self._rounds or self._commits or engine.entering or self._backlog)
         if not (engine.claimable or idle or (due is not None and due <= self._clock())):
             return []
-        free = self._executor.free()
+        free = self._warden.room(self._executor.free())
         self._full = free <= 0  # however much is due: an outcome comes first
         commands = engine.handle(Slots(free), self._clock()) if free > 0 else []
         self._sated = free <= sum(type(command) is Launch for command in commands)
-        if idle and not (commands or self._full or engine.finished) and engine.next_time() is None:
-            raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
+        if idle and not (commands or self._full or engine.finished):
+            due = engine.next_time()
+            if due is None:
+                raise StateError("jobs are left that nothing can start (is a limit 0?): see `list --status pending`")
+            if not engine.claimable:
+                self._warden.waits(due - self._clock())
         return commands
 
     def _receive(self, outcomes: list[Reply | WorkerLost | Began]) -> list[Command]:
@@ -251,9 +262,7 @@ class Loop:
         """The machine is at fault: no other job would do better, so nothing more is started."""
         if not self._hindrance:
             self._hindrance = reason
-            self.stop()
-            for watcher in self._watchers:
-                watcher.hindered(reason, self._executor.busy)
+            self._leave(reason)
 
     def _outlast(self, reason: str) -> None:
         """The state cannot be written any more. What runs is let end; it will be done again."""

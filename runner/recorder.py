@@ -41,7 +41,7 @@ class Recorder:
     def replied(self, reply: Reply) -> None:
         pass
 
-    def hindered(self, reason: str, busy: int) -> None:
+    def leaving(self, reason: str, busy: int) -> None:
         pass
 
     def tick(self, engine: Engine, now: float) -> None:

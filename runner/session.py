@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from runner.ask import Ask, roots_of
 from runner.backlog import Backlog
+from runner.bounds import NONE, Bounds
 from runner.catalog import Catalog
 from runner.core.engine import Engine
 from runner.core.events import Recovered
@@ -31,7 +32,7 @@ from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
 from runner.loop import GRACE, Loop
-from runner.progress import Progress
+from runner.progress import Failure, Progress
 from runner.rebuild import rebuild
 from runner.recorder import Recorder
 from runner.rounds import Rounds
@@ -81,6 +82,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     ran: dict[str, int]  # task -> jobs that ran and succeeded
     changes: dict[str, int]  # new, changed, unchanged, absent -> jobs
     quarantined: int  # files
+    failures: list[Failure]  # some of those that failed
     seconds: float
 
 
@@ -95,10 +97,13 @@ class Found(NamedTuple):
 class Session:
     """A state folder that this process holds the lock of."""
 
-    def __init__(self, store: FolderStore, root: Path, modules: Sequence[str], options: Options) -> None:
+    def __init__(
+        self, store: FolderStore, root: Path, modules: Sequence[str], options: Options, bounds: Bounds
+    ) -> None:
         self._store = store
         self._root = root
         self._options = options
+        self._bounds = bounds
         self._runs = Runs(store)
         self._left = self._runs.unfinished()  # before anything is moved: a run record may be of a newer version
         taken_over = (module for run in self._left for module in recorded(run).modules)
@@ -220,7 +225,17 @@ class Session:
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
-        loop = Loop(engine, self._store, executor, self._catalog, rounds, handed, [recorder, progress], backlog=backlog)
+        loop = Loop(
+            engine,
+            self._store,
+            executor,
+            self._catalog,
+            rounds,
+            handed,
+            [recorder, progress],
+            backlog=backlog,
+            bounds=self._bounds,
+        )
         with self._signals(loop):  # until all is recorded: what comes at the very end has nothing left to stop
             try:
                 with _rare_collections():
@@ -237,10 +252,10 @@ class Session:
                 self._store.give_back_leftovers(executor.close())
                 recorder.close()
             progress.close(engine)
-            counts = engine.tally()
+            counts = engine.census.tally()
             quarantined = damaged + backlog.damaged + handed.quarantined
             exit_code = self._exit_code(complete, counts, quarantined)
-            changes = {task: dict(kinds) for task, kinds in sorted(engine.changes().items())}
+            changes = {task: dict(kinds) for task, kinds in sorted(engine.census.changes().items())}
             self._end(record if exit_code == 3 else replace(record, changes=changes, gone=engine.gone), exit_code)
         return Summary(
             run=record.id,
@@ -251,6 +266,7 @@ class Session:
             ran=dict(progress.finished),
             changes=dict(progress.changes),
             quarantined=quarantined,
+            failures=progress.failures,
             seconds=time.monotonic() - began,
         )
 
@@ -358,7 +374,9 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def open_session(root: Path, state: Path, modules: Sequence[str], options: Options) -> Iterator[Session]:
+def open_session(
+    root: Path, state: Path, modules: Sequence[str], options: Options, bounds: Bounds = NONE
+) -> Iterator[Session]:
     """Open the state folder, take its lock, and make sure that no worker of an earlier run lives.
 
     The project's root becomes the working directory meanwhile. Raises StateError, Busy.
@@ -380,7 +398,7 @@ def open_session(root: Path, state: Path, modules: Sequence[str], options: Optio
             if orphans.clear_orphans(locks):
                 print("workers that an earlier run left behind were ended", file=sys.stderr)
             try:
-                yield Session(store, root, modules, options)
+                yield Session(store, root, modules, options, bounds)
             finally:
                 with contextlib.suppress(Busy, OSError):  # the next run will see
                     orphans.clear_orphans(locks)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from runner.backlog import Backlog
 from runner.batch import propose
+from runner.bounds import NONE, Bounds
 from runner.catalog import Catalog
 from runner.core.commands import Move
 from runner.core.engine import PART, Engine
@@ -139,6 +140,7 @@ class Rig:
         clock: Callable[[], float] = time.time,
         part: int = PART,
         ahead: bool = False,
+        bounds: Bounds = NONE,
     ) -> None:
         self.made.append(self)
         self.root = Path.cwd()
@@ -175,6 +177,7 @@ class Rig:
             self.handed,
             [self],
             backlog=self.backlog,
+            bounds=bounds,
             clock=clock,
         )
 
@@ -189,7 +192,7 @@ class Rig:
     def tick(self, engine: Engine, now: float) -> None:
         pass
 
-    def hindered(self, reason: str, busy: int) -> None:
+    def leaving(self, reason: str, busy: int) -> None:
         pass
 
     # ------------------------------------------------------------------------------------------------- working

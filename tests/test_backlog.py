@@ -43,7 +43,7 @@ def test_the_first_jobs_start_before_the_others_are_looked_into(project: Path) -
     assert rig.loop.run()
     assert to_come[0] > MANY / 2
     assert rig.counts() == {"done": MANY}
-    assert rig.engine.tally() == {"done": MANY}
+    assert rig.engine.census.tally() == {"done": MANY}
 
 
 def test_no_more_than_enough_is_taken_over_while_all_workers_are_busy(
@@ -160,7 +160,7 @@ def test_what_is_left_when_the_run_is_stopped_stays_and_is_counted(project: Path
     assert not rig.loop.run()
     done = rig.counts()["done"]
     assert rig.counts() == {"done": done, "pending": MANY - done}
-    assert rig.engine.tally() == {"done": done, "pending": MANY - done}
+    assert rig.engine.census.tally() == {"done": done, "pending": MANY - done}
 
 
 def test_the_roots_of_a_run_that_goes_on_are_named_again_in_parts(

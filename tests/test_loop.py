@@ -501,7 +501,7 @@ def test_what_used_up_its_retries_and_lacked_only_its_last_rename_counts_for_its
         rig = Rig(resuming=True)
         assert rig.work(named)
         assert rig.outcomes(id) == ["failed"], "it failed in this run: `resume` leaves it alone"
-        assert rig.engine.tally() == {Status.FAILED: 1}, "and it counts, also where nobody names it again"
+        assert rig.engine.census.tally() == {Status.FAILED: 1}, "and it counts, also where nobody names it again"
         rig.store.close()
         Path("state/failed", f"{id}.json").rename(Path("state/running", f"{id}.json"))
     rig = Rig(run=NEXT)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
+from runner.bounds import Bounds, parse_stop
+from runner.errors import UsageError
 from runner.session import Options
-from runner.settings import Settings, overrides
+from runner.settings import Settings, overrides, parse_age
 
 Durability: TypeAlias = Literal["process", "power"]
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -28,6 +31,10 @@ class Flags(TypedDict, total=False):
     force_tasks: Collection[str]  # the jobs of these classes are
     adopt: bool  # outputs that are there without a record of ours are taken over
     verify: bool  # outputs are hashed, not only measured
+    fail_fast: bool  # leave when a job is out of retries
+    stop_after: str | None  # leave then: "05:30" (local time), or "3h" from now
+    max_wait: str | None  # leave when all that is left waits for its next try, and that is further off: "1h"
+    max_jobs: int | None  # leave when so many were started
     verbosity: int  # below 0: silent; above: say more
 
 
@@ -47,6 +54,19 @@ def options_of(settings: Settings, flags: Flags) -> Options:
     )
     overrides(options.limits, options.rates)  # said now, and not after the lock is taken
     return options
+
+
+def bounds_of(flags: Flags) -> Bounds:
+    """Raises UsageError."""
+    stop_after, max_wait, max_jobs = flags.get("stop_after"), flags.get("max_wait"), flags.get("max_jobs")
+    if max_jobs is not None and max_jobs < 1:
+        raise UsageError(f"max_jobs is {max_jobs}: at least 1")
+    return Bounds(
+        fail_fast=flags.get("fail_fast", False),
+        stop_at=None if stop_after is None else parse_stop(stop_after, time.time()),
+        max_wait=None if max_wait is None else parse_age(max_wait),
+        max_jobs=max_jobs,
+    )
 
 
 def places(root: StrPath, state: StrPath) -> tuple[Path, Path]:

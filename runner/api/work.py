@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from runner.api.common import Flags, StrPath, importable, modules_of, options_of, places, top
+from runner.api.common import Flags, StrPath, bounds_of, importable, modules_of, options_of, places, top
 from runner.ask import Ask
 from runner.batch import Found
 from runner.errors import UsageError
@@ -39,7 +39,7 @@ def run(
     modules = tuple(dict.fromkeys((*settings.modules, *named)))
     with importable(folder):
         check_classes(flags, modules)
-    with open_session(folder, path, modules, options_of(settings, flags)) as session:
+    with open_session(folder, path, modules, options_of(settings, flags), bounds_of(flags)) as session:
         return session.start(Ask(tasks=found))
 
 
@@ -49,7 +49,7 @@ def run_target(
     """Start a run of a target by name; None: the project's own. Raises RunnerError."""
     settings = load_settings(root)
     target, modules = chosen(settings, target, arguments, root, flags)
-    with open_session(root, state, modules, options_of(settings, flags)) as session:
+    with open_session(root, state, modules, options_of(settings, flags), bounds_of(flags)) as session:
         return session.start(Ask(target=target, arguments=dict(arguments)))
 
 
@@ -101,5 +101,5 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
         "verbosity": flags.get("verbosity", -1),
     }
     modules = before.modules or modules_of(settings, record.target if record is not None else None)
-    with open_session(folder, path, modules, options_of(settings, merged)) as session:
+    with open_session(folder, path, modules, options_of(settings, merged), bounds_of(flags)) as session:
         return session.resume()

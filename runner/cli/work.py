@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
 
 from runner import api
+from runner.cli.notice import notice
 from runner.cli.project import Project, tell
 from runner.session import Summary
 from runner.settings import parse_pairs
-
-_RUNNER = "python -m runner"
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,6 +44,32 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def leave_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that say when to leave with work left (exit code 3), and whom to tell; as this command was called, not
+    as the run was: `resume` takes none over."""
+    for option in reversed(
+        (
+            click.option(
+                "--fail-fast", is_flag=True, help="Leave when a job is out of retries.  [default: keep going]"
+            ),
+            click.option("--stop-after", metavar="WHEN", help="Leave at 05:30 (local time), or after 3h."),
+            click.option(
+                "--max-wait",
+                metavar="TIME",
+                help="Leave when only retry times remain, and the next is further off: 1h.",
+            ),
+            click.option(
+                "--max-jobs", type=click.IntRange(1), metavar="N", help="Leave when so many jobs were started."
+            ),
+            click.option(
+                "--notify", metavar="CMD", help="At the end, give the summary to this shell command, as JSON on stdin."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of `run` that say what is to be done anyway, and what is relied on."""
     for option in reversed(
@@ -67,27 +92,43 @@ def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _finish(summary: Summary, quiet: bool, *, named: bool) -> int:
+def _finish(project: Project, summary: Summary, quiet: bool, *, named: bool) -> int:
     if not quiet:
-        counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items()) or "nothing to do"
-        tell(f"run {summary.run}: {counts} in {summary.seconds:.1f} s")
-    for line in _next(summary, named):
-        tell(line)
+        counts = _listed(summary.counts) or "nothing to do"
+        changes = _listed(dict(sorted(summary.changes.items())))
+        tell(f"run {summary.run}: {counts}{f' ({changes})' if changes else ''} in {summary.seconds:.1f} s")
+        for what, command in _next(project, summary, named):
+            tell(f"{what}: `{command}`")
     return summary.exit_code
 
 
-def _next(summary: Summary, named: bool) -> Iterator[str]:
-    """What to type next, if anything. `named`: a TARGET would have been out of place, or there was one."""
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if what)
+
+
+def _next(project: Project, summary: Summary, named: bool) -> Iterator[tuple[str, str]]:
+    """What to type next. `named`: a TARGET would have been out of place, or there was one."""
+    command = project.command
     if summary.quarantined:
         files = "a file" if summary.quarantined == 1 else f"{summary.quarantined} files"
-        yield f"{files} went to quarantine/; why: `cat {summary.state}/quarantine/*.reason.txt`"
-    if summary.exit_code == 3:
-        yield f"work is left: `{_RUNNER} resume` goes on"
-    elif summary.counts.get("failed") or summary.counts.get("blocked"):
-        yield f"some jobs did not succeed. Why: `{_RUNNER} list --status failed`"
-        yield f"To try them again: `{_RUNNER} retry --failed`, then `{_RUNNER} resume`"
+        yield f"{files} went to quarantine/, why", f"cat {summary.state}/quarantine/*.reason.txt"
     if not (named or summary.counts):
-        yield f"no TARGET was named: `{_RUNNER} run module:flow`, or `target` under [tool.runner] in pyproject.toml"
+        yield "no TARGET was named; to name one (or `target` under [tool.runner])", command("run", "module:flow")
+    elif summary.exit_code == 3:
+        yield "to go on with what is left", command("resume")
+        yield "what is left", command("status")
+        yield "what it brought so far", command("changes")
+    elif summary.counts.get("failed") or summary.counts.get("blocked"):
+        yield (
+            "who did not succeed",
+            command("list", "--status", "failed" if summary.counts.get("failed") else "blocked"),
+        )
+        if summary.failures:
+            yield "why, for one of them", command("show", summary.failures[0].id)
+        yield "to try them again", f"{command('retry', '--failed')} && {command('resume')}"
+    elif summary.counts:
+        yield "what it brought", command("changes")
+        yield "what there is", command("list")
 
 
 def flags_of(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
@@ -104,10 +145,16 @@ def flags_of(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def bounds_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags of `leave_options` as `runner.api` takes them."""
+    return {name: flags[name] for name in ("fail_fast", "stop_after", "max_wait", "max_jobs")}
+
+
 @click.command()
 @click.argument("target", required=False)
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
 @run_options
+@leave_options
 @due_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, as `plan` does.")
 @click.pass_obj
@@ -123,15 +170,19 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry
       runner run jobs.scrape:nightly --workers 2 --threads 8
       runner run jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
       runner run --force-task ParsePage
+      runner run --stop-after 05:30 --max-wait 1h --notify 'mail -s nightly me@example.org'
     """
     if dry_run:
         from runner.cli.why import show_plan
 
         show_plan(project, target, arguments, flags)
         return
-    target, pairs = target_of(target, arguments)
-    summary = api.run_target(target, pairs, **flags_of(project, flags), **wanted_of(flags))
-    click.get_current_context().exit(_finish(summary, flags["quiet"], named=summary.target is not None))
+    with notice(flags["notify"], project, "run") as notify:
+        target, pairs = target_of(target, arguments)
+        summary = api.run_target(target, pairs, **flags_of(project, flags), **bounds_of(flags), **wanted_of(flags))
+        code = _finish(project, summary, flags["quiet"], named=summary.target is not None)
+        notify(summary)
+    click.get_current_context().exit(code)
 
 
 def target_of(target: str | None, arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
@@ -147,14 +198,18 @@ def wanted_of(flags: dict[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @run_options
+@leave_options
 @click.pass_obj
 def resume(project: Project, /, **flags: Any) -> None:
     """Go on with the newest run that has not ended: after a crash, a kill, a reboot or Ctrl-C.
 
     No flag and no unlocking is needed. Without such a run: what is pending or in the inbox, as a new run.
     """
-    summary = api.resume(**flags_of(project, flags))
-    if summary is None:
-        tell("nothing to resume")
-        return
-    click.get_current_context().exit(_finish(summary, flags["quiet"], named=True))
+    with notice(flags["notify"], project, "resume") as notify:
+        summary = api.resume(**flags_of(project, flags), **bounds_of(flags))
+        if summary is None:
+            tell("nothing to resume")
+            return
+        code = _finish(project, summary, flags["quiet"], named=True)
+        notify(summary)
+    click.get_current_context().exit(code)

@@ -12,12 +12,13 @@ It must not read a clock, a disk or chance: `now` is passed in. Only `Submitted`
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
 from runner.core.board import Board
+from runner.core.census import Census
 from runner.core.commands import Change, Command, Count, Create, Deliver, Discard, Launch
 from runner.core.departures import Departures
 from runner.core.events import (
@@ -48,7 +49,7 @@ from runner.core.events import (
 from runner.core.graph import prepared
 from runner.core.intake import Intake
 from runner.core.ledger import ASKING, BUSY, DELAYED, HELD, PARKED, SETTLED, WAITING, Node, Phase
-from runner.core.model import BLOCKED, DONE, FAILED, PENDING, UNFINISHED, Attempt, Need, Status, Step
+from runner.core.model import DONE, FAILED, UNFINISHED, Attempt, Need, Step
 from runner.core.queue import Override
 from runner.core.review import Review
 from runner.core.takeover import fail_cycle, take_over, take_over_more
@@ -88,6 +89,7 @@ class Engine:
         self._rooted = True  # its roots are not still to come
         self._naming = False  # some of its roots are
         self._leaving = False  # some of what the last runner left is known by name only
+        self.census = Census(self._board, self._departures)
         self.ledger = self._board.ledger
         self.forest = self._board.forest
 
@@ -162,28 +164,6 @@ class Engine:
     def next_time(self) -> float | None:
         """When the next retry or rate comes due, by the clock of `handle`."""
         return self._board.next_time()
-
-    def tally(self) -> Counter[Status]:
-        """How many of the jobs that this run reached stand in which status."""
-        found = Counter(node.status for node in self.ledger.nodes() if node.reached)
-        if self.left:
-            found[PENDING] += self.left
-        return found
-
-    def changes(self) -> dict[str, Counter[str]]:
-        """Class name -> what became of the jobs that this run reached, and of those that are gone, in numbers."""
-        gone = frozenset(self._departures.gone)  # some of them ran before that was known: each counts once
-        numbers = Counter(
-            (node.id[:-17], (node.change or "unchanged") if node.status is DONE else _KINDS.get(node.status, ""))
-            for node in self.ledger.nodes()
-            if node.reached and node.id not in gone
-        )
-        numbers.update((id[:-17], "gone") for id in gone)
-        found: dict[str, Counter[str]] = {}
-        for (task, kind), number in numbers.items():
-            if kind:
-                found.setdefault(task, Counter())[kind] = number
-        return found
 
     @property
     def gone(self) -> list[str]:
@@ -457,7 +437,6 @@ def _adds_edges(event: Event) -> bool:
 
 _FINDERS = frozenset({Finished, Asked})
 _ADDING = _FINDERS | {Lacked}
-_KINDS = {FAILED: "failed", BLOCKED: "blocked"}
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any], None]] = {

@@ -196,6 +196,15 @@ class ReadyQueue:
             self._ring()
         return None
 
+    def held(self) -> dict[str, int]:
+        """Limit key -> how many ready jobs wait for it just now, about: of a job with several closed ones the first."""
+        found: dict[str, int] = {}
+        for keys, lane in self._lanes.items():
+            if lane.place is _Place.PARKED and lane.at is not None:
+                key = keys[lane.gates.index(lane.at)][0]
+                found[key] = found.get(key, 0) + len(lane.heap)
+        return found
+
     def _lane(self, limits: Mapping[str, Limit]) -> _Lane:
         keys = tuple(limits.items())
         lane = self._lanes.get(keys)

@@ -134,7 +134,7 @@ class _Forejudge(Judge):
     def replied(self, reply: Reply) -> None:
         pass
 
-    def hindered(self, reason: str, busy: int) -> None:
+    def leaving(self, reason: str, busy: int) -> None:
         pass
 
     def tick(self, engine: Engine, now: float) -> None:

@@ -39,7 +39,7 @@ def test_a_dropped_job_that_has_not_begun_waits_and_then_is_gone() -> None:
     assert world.status(CHILD) is Status.CANCELLED
     assert world.job(CHILD).attempts[-1]["outcome"] == "gone"
     assert world.engine.gone == [CHILD.id]
-    assert world.engine.changes()["Job"]["gone"] == 1
+    assert world.engine.census.changes()["Job"]["gone"] == 1
     world.check_end()
 
 

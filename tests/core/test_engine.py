@@ -98,7 +98,7 @@ class TestWalk:
         run.do(Submitted([wish("a"), wish("b", "a")]))
         run.slots()
         run.fail("a")
-        assert run.engine.tally() == {Status.FAILED: 1, Status.BLOCKED: 1}
+        assert run.engine.census.tally() == {Status.FAILED: 1, Status.BLOCKED: 1}
 
 
 class TestRefusal:
@@ -405,7 +405,7 @@ class TestRecovered:
         run.slots()
         run.finish("a")
         assert run.engine.finished
-        assert run.engine.tally() == {Status.DONE: 1}, "what this run did not reach does not count"
+        assert run.engine.census.tally() == {Status.DONE: 1}, "what this run did not reach does not count"
 
     def test_what_comes_after_a_job_that_is_nowhere_is_blocked(self) -> None:
         _, commands = self.recovered(self.stored("b", Status.PENDING, "a"))

@@ -265,7 +265,7 @@ def test_what_is_left_is_open_before_it_is_taken_over() -> None:
     a, b = pending("a"), pending("b", "a")
     run = left_behind(a, b)
     assert (run.engine.left, run.engine.finished) == (2, False)
-    assert run.engine.tally() == {Status.PENDING: 2}
+    assert run.engine.census.tally() == {Status.PENDING: 2}
     run.do(TakenOver([b]))
     assert run.do(Slots(9)) == [], "it comes after one that nobody has looked into"
     run.do(TakenOver([a]))
