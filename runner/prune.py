@@ -32,12 +32,14 @@ from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
 from runner.store.shelf import LOGS, RUNS, TMP, TRASH
+from runner.views.log import parts
 from runner.views.reach import Reach
 from runner.views.reading import names, open_state, places
 
 _RUN = re.compile(r"\d{8}T\d{6}Z")
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _SETTLED = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
+_MAX_LOG = 1 << 30  # bytes; a log beyond that stays as it is until it is old as a whole
 _AT_ONCE = 1000  # records that are synced in one go
 
 
@@ -178,13 +180,27 @@ class Prune:
         return tally
 
     def _logs(self) -> Tally:
+        """Whole files, and of the others what attempts of old runs wrote: a nightly job's log grows every night."""
         tally = Tally()
         for name in names(self._store, LOGS):
             if name.endswith(".log") and codec.is_id(name[:-4]):
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, BadJobFile):
                     if self._files.stat(self._fds[LOGS], name).st_mtime <= self._before:
                         self._delete(tally, LOGS, name)
+                    else:
+                        self._cut(tally, name)
         return tally
+
+    def _cut(self, tally: Tally, name: str) -> None:
+        data = self._files.read(self._fds[LOGS], name, _MAX_LOG)
+        start = next((start for start, run in parts(data) if not self._began_before(run)), 0)
+        if not start:
+            return
+        if not self._dry_run:
+            tmp = self._store.shelf.write_tmp(name[:-4], data[start:])
+            self._files.rename(self._fds[TMP], tmp, self._fds[LOGS], name)
+        tally.count += 1
+        tally.bytes += start
 
     def _trash(self, reach: Reach) -> Tally:
         tally = Tally()
@@ -198,6 +214,9 @@ class Prune:
         head = reach.runs.get(run)
         if head is not None:
             return head.ended is not None and codec.parse_stamp(head.ended) <= self._before
+        return self._began_before(run)
+
+    def _began_before(self, run: str) -> bool:
         try:
             began = datetime.strptime(run, _FORMAT) if _RUN.fullmatch(run) else None
         except ValueError:

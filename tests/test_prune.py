@@ -253,6 +253,20 @@ def test_logs_by_their_age(built: Built) -> None:
     assert sorted(os.listdir(logs)) == sorted(["notes.log", f"{other}.log", f"{id_of('folder')}.log"])
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_log_that_grows_every_night_loses_its_old_nights(built: Built, dry_run: bool) -> None:
+    old, new = "--- run 20200101T020000Z, attempt 1\nlong ago\n", "--- run 20990101T020000Z, attempt 1\nnew\n"
+    logs = {name: built.state / "logs" / f"{id_of(name)}.log" for name in ("both", "new", "none")}
+    logs["both"].write_text(old + old + new)
+    logs["new"].write_text(new + old)
+    logs["none"].write_text("no header\n")
+    pruned = api.prune(older=3600.0, dry_run=dry_run, state=built.state, root=built.root)
+    assert (pruned.logs.count, pruned.logs.bytes) == (1, 2 * len(old))
+    assert logs["both"].read_text() == (old + old + new if dry_run else new)
+    assert logs["new"].read_text() == new + old
+    assert logs["none"].read_text() == "no header\n"
+
+
 def test_trash_by_its_run(built: Built) -> None:
     trash = built.state / "trash"
     for name in ("20261101T020000Z/data/deep/a.html", f"{RUN}/b.html", f"{LATER}/c.html", "mine/d.html"):

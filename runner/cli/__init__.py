@@ -25,6 +25,7 @@ _VERBS = {
     "status": ("look", "Count jobs by status and task, and say what to do next."),
     "list": ("look", "List jobs."),
     "show": ("look", "Show one job: its file, its story, its log."),
+    "logs": ("logs", "Show what a job printed, also as it grows."),
     "explain": ("why", "Say why a job runs, waits, was skipped or is blocked."),
     "changes": ("look", "Say what a run brought, night against night."),
     "retry": ("hand", "Try failed, blocked or cancelled jobs again."),

@@ -13,12 +13,10 @@ from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
 from runner.store.folders import FolderStore
-from runner.store.shelf import INBOX, LOGS
+from runner.store.shelf import INBOX
 from runner.views.journal import Story, story
+from runner.views.log import LogTail, log_tail
 from runner.views.reading import read_job, reason, resolve
-
-LOG_LINES = 20
-_LOG_BYTES = 64 << 10
 
 
 class OutputLook(Struct, frozen=True, kw_only=True):
@@ -28,14 +26,6 @@ class OutputLook(Struct, frozen=True, kw_only=True):
     bytes: int | None
     sha256: str | None
     now: str
-
-
-class LogTail(Struct, frozen=True, kw_only=True):
-    """The last lines of what the job printed and logged. `bytes`: of the whole file."""
-
-    path: str
-    bytes: int
-    lines: list[str]
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -134,23 +124,3 @@ def output_size(store: FolderStore, path: str) -> int | None:
     except (OSError, ValueError):
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-
-def log_tail(store: FolderStore, id: str) -> LogTail | None:
-    """The end of a job's log; None if it has none."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(f"{id}.log", flags, dir_fd=store.shelf.fds[LOGS])
-    except (OSError, KeyError):
-        return None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        data = os.pread(descriptor, _LOG_BYTES, max(0, found.st_size - _LOG_BYTES))
-    finally:
-        os.close(descriptor)
-    lines = data.decode("utf-8", "replace").splitlines()
-    if found.st_size > _LOG_BYTES and len(lines) > 1:
-        del lines[0]  # it begins anywhere
-    return LogTail(path=os.path.join(store.path, LOGS, f"{id}.log"), bytes=found.st_size, lines=lines[-LOG_LINES:])

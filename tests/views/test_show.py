@@ -9,8 +9,9 @@ import pytest
 
 from runner.errors import UsageError
 from runner.store.inbox import hand_in
+from runner.views.log import LOG_LINES
 from runner.views.reading import places, resolve
-from runner.views.show import LOG_LINES, Shown, show
+from runner.views.show import Shown, show
 from tests.views.state import RUN, Built, id_of
 
 
