@@ -3,19 +3,25 @@
 `sys.stdout` and `sys.stderr` of a worker are Routers: they write to the log of the job that the current context belongs
 to, or, where a worker does one job at a time, of that job: so threads that a task has started are heard too. The file
 is made with the first byte. Output of no job (a library's own thread, say) goes to the worker's stderr.
+
+Processes that a task starts by `subprocess` write to the log's own file, unless the task says where else; so they are
+heard at once, and may outlive the attempt. What writes to descriptor 1 or 2 in another way ends up in the runner's
+stderr.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
 MAX_BYTES = 10_000_000
 """What one attempt may write to its job's log; the rest is counted, not kept."""
@@ -46,13 +52,24 @@ class Log:
             print(f"worker {os.getpid()}: the log {self._path}: {error.strerror}", file=sys.__stderr__)
 
     def _write(self, data: bytes) -> None:
-        if self._fd < 0:
-            self._fd = os.open(self._path, _CREATE, 0o644)
-            os.write(self._fd, self._header.encode())
+        self._open()
         room = MAX_BYTES - self._written
         self._written += len(data)
         if room > 0:
             os.write(self._fd, data[:room])
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._path, _CREATE, 0o644)
+            os.write(self._fd, self._header.encode())
+
+    def fileno(self) -> int | None:
+        """A descriptor for a process that is going to be started; None where there is none to be had."""
+        with suppress(OSError), self._writing:
+            if not (self._lost or self.closed):
+                self._open()
+                return self._fd
+        return None
 
     def close(self) -> None:
         self.closed = True  # a thread that the task has left behind may go on printing
@@ -119,7 +136,9 @@ class Router(io.TextIOBase):
             self._fallback.flush()
 
     def fileno(self) -> int:
-        return self._fallback.fileno()
+        log = _log()
+        descriptor = log.fileno() if log is not None else None
+        return self._fallback.fileno() if descriptor is None else descriptor
 
 
 class _Bytes(io.RawIOBase):
@@ -140,8 +159,24 @@ class _Bytes(io.RawIOBase):
         return len(data)
 
 
+_POPEN = subprocess.Popen.__init__
+_STDOUT, _STDERR = 4, 5  # where they stand among the arguments of Popen that are given without a name
+
+
+@functools.wraps(_POPEN)
+def _popen(process: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
+    """Start a process: what it was given no place to write to goes to the log."""
+    log = _log()
+    if log is not None and (descriptor := log.fileno()) is not None:
+        for number, name in ((_STDOUT, "stdout"), (_STDERR, "stderr")):
+            if len(args) <= number and kwargs.get(name) is None:
+                kwargs[name] = descriptor
+    _POPEN(process, *args, **kwargs)
+
+
 def install(level: str) -> None:
-    """Route this process's stdout, stderr and logging."""
+    """Route this process's stdout, stderr and logging, and those of the processes that it starts."""
+    subprocess.Popen.__init__ = _popen  # type: ignore[method-assign, assignment]
     sys.stdout = Router(sys.__stderr__ or sys.stderr)
     sys.stderr = Router(sys.__stderr__ or sys.stderr)
     logging.Formatter.converter = time.gmtime

@@ -117,6 +117,7 @@ def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
         known = msgspec.json.decode(settings, type=Settings)
         os.chdir(known.root)
         capture.install(known.level)
+        os.dup2(2, 1)  # the runner's stdout is for data
         _hold_lock(known.state)
         bench = Bench(known, tell=send)
         desk = _Desk(stream, tickets, bench, reader=known.threads > 1)

@@ -373,6 +373,21 @@ class Starts(Task):
 
 
 @dataclass
+class Chatty(Task):
+    """Talks itself, and by a program that it starts; `apart`: by one whose stderr it wants for itself."""
+
+    name: str
+    apart: bool = False
+
+    def run(self) -> str:
+        print(f"before {self.name}", flush=True)
+        more = {"stderr": subprocess.PIPE} if self.apart else {}
+        done = subprocess.run(["sh", "-c", f"echo out {self.name}; echo err {self.name} >&2"], check=True, **more)
+        print(f"after {self.name}")
+        return (done.stderr or b"").decode()
+
+
+@dataclass
 class Lists(Task):
     """Lists the descriptors that a program gets which it starts."""
 

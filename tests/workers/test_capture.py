@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from runner.workers import capture
 from runner.workers.capture import Capturing, Log, Router
 from tests.workers.support import Yard, only, outcomes, replies, working
-from tests.workers.tasks import Starts, Talk, Threaded
+from tests.workers.tasks import Chatty, Starts, Talk, Threaded
 
 
 @contextmanager
@@ -125,6 +126,7 @@ def test_logging_goes_where_print_goes(tmp_path: Path, monkeypatch: pytest.Monke
     before, level, converter = list(root.handlers), root.level, logging.Formatter.converter
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
+    monkeypatch.setattr(subprocess.Popen, "__init__", subprocess.Popen.__init__)
     try:
         root.handlers.clear()
         capture.install("INFO")
@@ -168,6 +170,26 @@ def test_what_a_thread_of_a_task_says_is_the_task_s_where_no_other_runs(yard: Ya
         outcomes(executor, 2)
     for name, order in zip(("anna", "berta"), orders, strict=True):
         assert log(yard, order.id)[1:] == [f"thread of {name}"]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_programs_say_that_a_task_starts_is_the_task_s(yard: Yard, threads: int) -> None:
+    names = [f"{n}" for n in range(9)]
+    with working(yard, threads=threads) as executor:
+        orders = [yard.order(Chatty(name)) for name in names]
+        executor.start(orders)
+        assert len(replies(outcomes(executor, 9))) == 9
+    for name, order in zip(names, orders, strict=True):
+        assert log(yard, order.id)[1:] == [f"before {name}", f"out {name}", f"err {name}", f"after {name}"]
+
+
+def test_what_a_task_wants_for_itself_it_gets(yard: Yard) -> None:
+    with working(yard) as executor:
+        order = yard.order(Chatty("anna", apart=True))
+        executor.start([order])
+        reply = only(executor)
+    assert yard.written(reply.event.record).result["value"] == "err anna\n"
+    assert log(yard, order.id)[1:] == ["before anna", "out anna", "after anna"]
 
 
 def test_a_program_that_a_task_runs_can_be_listened_to(yard: Yard) -> None:
