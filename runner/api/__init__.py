@@ -9,10 +9,13 @@ from __future__ import annotations
 from runner.api.hand import cancel, invalidate, retry, stop, submit_lines, submit_target
 from runner.api.look import changes, explain, plan
 from runner.api.new import init
+from runner.api.tables import By, attempts, stats
 from runner.api.tidy import prune
 from runner.api.work import resume, run, run_target
 
 __all__ = [
+    "By",
+    "attempts",
     "cancel",
     "changes",
     "explain",
@@ -24,6 +27,7 @@ __all__ = [
     "retry",
     "run",
     "run_target",
+    "stats",
     "stop",
     "submit_lines",
     "submit_target",

@@ -128,6 +128,7 @@ def _next(project: Project, summary: Summary, named: bool) -> Iterator[tuple[str
         yield "to try them again", f"{command('retry', '--failed')} && {command('resume')}"
     elif summary.counts:
         yield "what it brought", command("changes")
+        yield "how it went", command("report", "-o", "report.html")
         yield "what there is", command("list")
 
 

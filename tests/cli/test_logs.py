@@ -34,6 +34,7 @@ def test_all_of_it_one_attempt_and_its_end(built: Built) -> None:
     assert said("logs", id[:-3]) == FIRST + SECOND
     assert said("logs", id, "--attempt", "1") == "one\ntwo\n"
     assert said("logs", id, "-n", "2") == SECOND
+    assert said("logs", id, "-f") == FIRST + SECOND, "it has failed: nothing comes any more"
     assert "attempt 3" in str(refused("logs", id, "--attempt", "3"))
     assert "no job's id begins with 'Nobody'" in str(refused("logs", "Nobody"))
 
