@@ -25,6 +25,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None,
     "strace": lambda: shutil.which("strace") is not None,
+    "chromium": lambda: shutil.which("chromium") is not None,
 }
 
 

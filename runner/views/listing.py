@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +14,7 @@ from runner.core.model import FLOW_ORDER, HOPELESS, Json, Status
 from runner.errors import BadJobFile
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
-from runner.views.reading import quarantined, read_job, reason
+from runner.views.reading import load_job, quarantined, read_job, reason
 
 _ORDER = {status: number for number, status in enumerate(FLOW_ORDER)}
 _OPEN = (Status.PENDING, Status.RUNNING)  # a job that came to life again is not gone
@@ -71,6 +73,51 @@ def rows(
         if _is_of(name.removesuffix(".json"), task):
             why = _first_line(reason(store, name)) or "nobody said why"
             yield Row(id=name.removesuffix(".json"), status=Status.QUARANTINE.value, why=why)
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Some of the jobs that were asked for. `total`: of them all; `unread`: files that were not searched for lack of
+    time, behind those that were."""
+
+    total: int
+    rows: list[Row]
+    unread: int = 0
+
+
+SEARCHED = 1.0
+"""Seconds that a page may take to look for a text in job files."""
+
+
+def page_of(
+    store: FolderStore, *, status: str = "", task: str = "", text: str = "", start: int = 0, most: int = 50
+) -> Page:
+    """`most` jobs from the `start`-th on, in the order of `rows`. By names alone but for those it shows; where no id
+    has `text` in it, job files are searched for that as long as `SEARCHED` allows. Raises NewerSchema.
+    """
+    known = store.scan()
+    wanted = sorted(
+        (_ORDER[its], id)
+        for id, its in known.items()
+        if its is not Status.QUARANTINE and (not status or its == status) and _is_of(id, task or None)
+    )
+    found = [id for _, id in wanted if text in id]
+    unread = 0
+    if text and not found:
+        found, unread = _search(store, [id for _, id in wanted], known, text.encode())
+    rows = [_row(store, id, known[id], known, None, None) for id in found[start : start + most]]
+    return Page(total=len(found), rows=[row for row in rows if row is not None], unread=unread)
+
+
+def _search(store: FolderStore, ids: list[str], known: Mapping[str, Status], text: bytes) -> tuple[list[str], int]:
+    found, until = [], time.monotonic() + SEARCHED
+    for number, id in enumerate(ids):
+        with suppress(OSError, BadJobFile):
+            loaded = load_job(store, id, known[id])
+            if loaded is not None and text in loaded[0]:
+                found.append(id)
+        if time.monotonic() > until:
+            return found, len(ids) - number - 1
+    return found, 0
 
 
 def _is_of(id: str, task: str | None) -> bool:

@@ -192,9 +192,6 @@ def test_the_readme_has_the_verbs_that_there_are() -> None:
     page = BY_NAME["README.md"]
     verbs = cli.cli.list_commands(click.Context(cli.cli))
     assert VERB_ROW.findall(page.prose) == verbs
-    later = page.prose.partition("Not there yet: ")[2].partition(".\n")[0]
-    assert later, "the README says what is not there yet"
-    assert not set(re.findall(r"`(\w+)`", later)) & set(verbs), "it is there by now"
 
 
 def test_the_readme_has_the_exit_codes_that_there_are() -> None:
