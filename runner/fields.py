@@ -34,8 +34,13 @@ class Marker:
 
 
 Input: TypeAlias = Annotated[Path, Marker("input")]
+"""The type of a field that is a file to read. Who makes it comes first. Also `Input | None` and `list[Input]`."""
+
 Output: TypeAlias = Annotated[Path, Marker("output")]
+"""The type of a field that is a file to make. While `run()` works it is a staging path, put in place afterwards."""
+
 Hint: TypeAlias = Annotated[T, Marker("hint")]
+"""`Hint[T]`: the type of a field that is advice. It makes no other job, nor by itself a reason to run again."""
 
 
 class Unsupported(TypeError):

@@ -26,12 +26,12 @@ _SECONDS = {None: 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[tool.runner]`; every key may be left out."""
 
-    target: str | None = None
-    modules: tuple[str, ...] = ("jobs",)
-    workers: int | None = None  # processes; None: as many as there are processors
-    threads: int | None = None  # tasks at once in each; None: 1
-    limits: dict[str, int] = field(default_factory=dict)  # {"host:*" = 2}
-    rates: dict[str, float | str] = field(default_factory=dict)  # {"host:*" = "5/s"}
+    target: str | None = None  # what `run` runs when none is named: "module:flow" or "module:Task"
+    modules: tuple[str, ...] = ("jobs",)  # packages whose tasks may run, whatever a job file says
+    workers: int | None = None  # processes, at the most; none named: as many as there are processors
+    threads: int | None = None  # tasks at once in each; none named: 1
+    limits: dict[str, int] = field(default_factory=dict)  # {"host:*" = 2}: jobs at once
+    rates: dict[str, float | str] = field(default_factory=dict)  # {"host:*" = "5/s"}: starts per time
 
 
 def load_settings(root: Path) -> Settings:

@@ -97,10 +97,10 @@ class Task(metaclass=TaskMeta):
     """
 
     version: ClassVar[int] = 1  # bump it, and done jobs are due
-    max_age: ClassVar[float | timedelta | None] = None
-    retries: ClassVar[int] = 2
+    max_age: ClassVar[float | timedelta | None] = None  # due again when the last success is that old
+    retries: ClassVar[int] = 2  # attempts after the first one
     backoff: ClassVar[float | timedelta] = 1.0  # before the first retry; doubled for each further one
-    timeout: ClassVar[float | timedelta | None] = None
+    timeout: ClassVar[float | timedelta | None] = None  # an attempt that takes longer is ended, and has failed
     priority: ClassVar[int] = 0  # the higher, the sooner
     trigger_rule: ClassVar[str] = "all_success"  # or "all_done": also when some upstream job failed
     value: ClassVar[Any] = None  # in downstream_tasks(): what run() returned

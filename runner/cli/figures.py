@@ -57,7 +57,13 @@ def _replace(output: Path, data: bytes) -> None:
 
 @click.command()
 @click.argument("id", required=False, shell_complete=job_ids)
-@click.option("--format", "form", type=click.Choice(["svg", "dot", "mermaid"]), default="svg", help="[default: svg]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["svg", "dot", "mermaid"]),
+    default="svg",
+    help="What is written.  [default: svg]",
+)
 @_output
 @json_option
 @click.pass_obj
@@ -119,7 +125,13 @@ def report(project: Project, run: str | None, output: Path | None, as_json: bool
 @click.option(
     "--by", type=click.Choice(["task", "host", "run", "night"]), default="task", help="A row for each.  [default: task]"
 )
-@click.option("--format", "form", type=click.Choice(["text", "csv", "parquet"]), default="text", help="[default: text]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "parquet"]),
+    default="text",
+    help="What is written.  [default: text]",
+)
 @_output
 @json_option
 @click.pass_obj

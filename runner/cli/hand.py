@@ -50,6 +50,11 @@ def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -
     """Try jobs again: failed, blocked or cancelled ones, and those that wait for a retry time.
 
     A live runner takes them up at once, otherwise the next `run` or `resume`. Ids may be cut to a unique prefix.
+
+    \b
+    Examples:
+      runner retry FetchPage-3f2a
+      runner retry --failed && runner resume
     """
     if not ids and not failed:
         raise click.UsageError("Name jobs, or say --failed.")
@@ -64,6 +69,11 @@ def cancel(project: Project, /, ids: tuple[str, ...], wait: bool) -> None:
     """Have jobs never run, until they are retried or handed in by name.
 
     What runs is not stopped, only not tried again. Ids may be cut to a unique prefix.
+
+    \b
+    Examples:
+      runner cancel FetchPage-3f2a ParsePage-0d11
+      runner cancel FetchPage-3f2a --wait
     """
     _say(api.cancel(ids, wait=wait, state=project.state, root=project.root))
 
@@ -96,5 +106,10 @@ def _say(said: list[tuple[str, str]]) -> None:
 @click.command()
 @click.pass_obj
 def stop(project: Project, /) -> None:
-    """Ask the live runner to finish what runs, and leave (exit code 3 there). `resume` goes on later."""
+    """Ask the live runner to finish what runs, and leave (exit code 3 there). `resume` goes on later.
+
+    \b
+    Examples:
+      runner stop
+    """
     tell(api.stop(state=project.state))

@@ -205,6 +205,11 @@ def resume(project: Project, /, **flags: Any) -> None:
     """Go on with the newest run that has not ended: after a crash, a kill, a reboot or Ctrl-C.
 
     No flag and no unlocking is needed. Without such a run: what is pending or in the inbox, as a new run.
+
+    \b
+    Examples:
+      runner resume
+      runner resume --workers 4 --stop-after 05:30
     """
     with notice(flags["notify"], project, "resume") as notify:
         summary = api.resume(**flags_of(project, flags), **bounds_of(flags))

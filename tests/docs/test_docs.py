@@ -26,7 +26,7 @@ from tests.docs.session import FILE, Session, alike, fits, is_set_up
 
 PAGES = pages()
 BY_NAME = {page.name: page for page in PAGES}
-LANGUAGES = {"console", "python", "json", "toml", "mermaid", "text"}
+LANGUAGES = {"console", "python", "json", "toml", "mermaid", "text", "sh", "cron", "ini"}
 OURS = ("runner/", "jobs/", "tests/", "bench/", "docs/", ".ci/")
 VERB_ROW = re.compile(r"^\| `([a-z]+)[ `]", re.MULTILINE)
 ENTRY = re.compile(r"^- `([^`]+)`", re.MULTILINE)
