@@ -11,6 +11,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -101,7 +102,8 @@ class Shelf:
             except FileNotFoundError:
                 if not create:
                     continue
-                self.files.mkdir(state, name)
+                with suppress(FileExistsError):  # another process opens the same new state
+                    self.files.mkdir(state, name)
                 descriptor = self.files.open_folder(name, state)
                 made = True
             except OSError as error:

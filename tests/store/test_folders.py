@@ -78,6 +78,18 @@ def test_the_folders_of_the_contract_are_made_and_closed_to_others(tmp_path: Pat
         assert path.stat().st_mode & 0o022 == 0, path
 
 
+def test_two_that_make_the_same_state_at_once(tmp_path: Path) -> None:
+    class Second(Files):
+        """Somebody else makes each folder just before."""
+
+        def mkdir(self, folder: int, name: str, mode: int = 0o755) -> None:
+            os.mkdir(name, mode, dir_fd=folder)
+            super().mkdir(folder, name, mode)
+
+    with FolderStore(tmp_path / "state", files=Second()) as store:
+        assert store.scan() == {}
+
+
 @pytest.mark.parametrize("folder", [".", "pending", "inbox", "tmp", "locks"])
 def test_a_state_that_others_may_write_to_is_refused(tmp_path: Path, folder: str) -> None:
     open_store(tmp_path).close()
