@@ -46,7 +46,7 @@ def test_a_child_that_is_named_no_more(site: Site) -> None:
     site.page("00", "text 00\nlinks 03\n")
     said = site.tonight().said
     assert site.ran() == [f"FindingFetch-{name}" for name in ("00", "01", "02", "03")] + ["Parse-00"]
-    assert "9 of 9 done" in said, "who is gone is not counted"
+    assert ": 9 done (" in said, "who is gone is not counted"
     assert site.project.counts() == {"done": 13 - 2 + 2}, "nor deleted"
     assert set(gone(site)) == set(site.record()["gone"]) == lost
     assert gone(site)[site.id("FindingFetch", "04")] == f"gone: {site.id('FindingFetch', '00')} no longer names it"
@@ -153,7 +153,7 @@ def test_a_page_that_is_absent_for_a_night(project: Project, flow: str) -> None:
     site.tonight()
     site.page("01", None)
     said = site.tonight().said
-    assert "7 of 7 done" in said
+    assert ": 7 done (" in said
     assert "2 absent" in said
     assert site.started == [f"{fetch}-00", f"{fetch}-01", f"{fetch}-02", "Merge"], "its text is not parsed"
     assert site.changed() == {"absent": pages_and_texts("01"), "changed": ["all.txt"]}
