@@ -4,9 +4,8 @@
 to, or, where a worker does one job at a time, of that job: so threads that a task has started are heard too. The file
 is made with the first byte. Output of no job (a library's own thread, say) goes to the worker's stderr.
 
-Processes that a task starts by `subprocess` write to the log's own file, unless the task says where else; so they are
-heard at once, and may outlive the attempt. What writes to descriptor 1 or 2 in another way ends up in the runner's
-stderr.
+Processes that a task starts by `subprocess` are heard too, unless the task says where else they write; also those that
+outlive the attempt. What writes to descriptor 1 or 2 in another way ends up in the runner's stderr.
 """
 
 from __future__ import annotations
@@ -22,15 +21,19 @@ import time
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TextIO
+from weakref import WeakSet
+
+from runner.workers.hearing import Hearing
 
 MAX_BYTES = 10_000_000
 """What one attempt may write to its job's log; the rest is counted, not kept."""
 
+_LINE = 1 << 16  # bytes, beyond which nothing waits for its end
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hang
 
 
 class Log:
-    """The log file of one job, while an attempt of it runs."""
+    """The log file of one job, while an attempt of it runs, and as long as a process that it has started can write."""
 
     def __init__(self, folder: str, id: str, header: str) -> None:
         self._path = f"{folder}/{id}.log"
@@ -39,10 +42,33 @@ class Log:
         self._written = 0
         self._writing = threading.Lock()
         self._lost = False
+        self._hearing: Hearing | None = None
+        self._begun: dict[int, bytes] = {}  # lines, by threads
         self.closed = False
+        _LOGS.add(self)
+
+    def say(self, data: bytes) -> None:
+        """Add whole lines; the rest waits for what this thread says next, or `flush`: others speak in between."""
+        speaker = threading.get_ident()
+        data = self._begun.pop(speaker, b"") + data
+        whole = data.rfind(b"\n") + 1 if len(data) < _LINE else len(data)
+        if whole < len(data):
+            self._begun[speaker] = data[whole:]
+        if whole:
+            self.write(data[:whole])
+
+    def flush(self) -> None:
+        """Add the line that this thread has begun."""
+        if begun := self._begun.pop(threading.get_ident(), b""):
+            self.write(begun)
 
     def write(self, data: bytes) -> None:
         """Add to the file. Where that cannot be, it is said once, and what follows is lost: no task fails of it."""
+        if self._hearing is not None:
+            self._hearing.catch_up()
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             with self._writing:
                 if not self._lost:
@@ -52,27 +78,32 @@ class Log:
             print(f"worker {os.getpid()}: the log {self._path}: {error.strerror}", file=sys.__stderr__)
 
     def _write(self, data: bytes) -> None:
-        self._open()
+        if self._fd < 0:
+            self._fd = os.open(self._path, _CREATE, 0o644)
+            os.write(self._fd, self._header.encode())
         room = MAX_BYTES - self._written
         self._written += len(data)
         if room > 0:
             os.write(self._fd, data[:room])
 
-    def _open(self) -> None:
-        if self._fd < 0:
-            self._fd = os.open(self._path, _CREATE, 0o644)
-            os.write(self._fd, self._header.encode())
-
-    def fileno(self) -> int | None:
-        """A descriptor for a process that is going to be started; None where there is none to be had."""
-        with suppress(OSError), self._writing:
-            if not (self._lost or self.closed):
-                self._open()
-                return self._fd
-        return None
+    def descriptor(self) -> int | None:
+        """One for processes that are going to be started; None where there is none to be had."""
+        with suppress(OSError, RuntimeError), self._writing:  # no descriptors, no threads
+            if self._hearing is None and not self.closed:
+                self._hearing = Hearing(self._take, self._end)
+        return self._hearing.descriptor if self._hearing is not None else None
 
     def close(self) -> None:
+        """The attempt is over."""
         self.closed = True  # a thread that the task has left behind may go on printing
+        while self._begun:
+            self.write(self._begun.popitem()[1])
+        if self._hearing is not None:
+            self._hearing.close()
+        else:
+            self._end()
+
+    def _end(self) -> None:
         if self._fd < 0:
             return
         with self._writing:
@@ -82,7 +113,13 @@ class Log:
             os.close(self._fd)
             self._fd = -1
 
+    def freed(self) -> None:
+        """Nobody holds the lock any more, nor has begun a line."""
+        self._writing = threading.Lock()
+        self._begun.clear()
 
+
+_LOGS: WeakSet[Log] = WeakSet()
 _CURRENT: ContextVar[Log | None] = ContextVar("_CURRENT", default=None)
 _only: Log | None = None
 
@@ -128,17 +165,20 @@ class Router(io.TextIOBase):
         log = _log()
         if log is None:
             return self._fallback.write(text)
-        log.write(text.encode("utf-8", "backslashreplace"))
+        log.say(text.encode("utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
-        if _log() is None:
+        log = _log()
+        if log is None:
             self._fallback.flush()
+        else:
+            log.flush()
 
     def fileno(self) -> int:
-        log = _log()
-        descriptor = log.fileno() if log is not None else None
-        return self._fallback.fileno() if descriptor is None else descriptor
+        return (
+            self._fallback.fileno()
+        )  # who keeps the number (faulthandler does) must not have another file by it later
 
 
 class _Bytes(io.RawIOBase):
@@ -155,8 +195,12 @@ class _Bytes(io.RawIOBase):
         if log is None:
             self._fallback.write(bytes(data).decode("utf-8", "backslashreplace"))
         else:
-            log.write(bytes(data))
+            log.say(bytes(data))
         return len(data)
+
+    def flush(self) -> None:
+        if (log := _log()) is not None:
+            log.flush()
 
 
 _POPEN = subprocess.Popen.__init__
@@ -165,18 +209,33 @@ _STDOUT, _STDERR = 4, 5  # where they stand among the arguments of Popen that ar
 
 @functools.wraps(_POPEN)
 def _popen(process: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
-    """Start a process: what it was given no place to write to goes to the log."""
+    """Start a process: what it was given no place to write to, or our own, goes to the log."""
     log = _log()
-    if log is not None and (descriptor := log.fileno()) is not None:
+    if log is not None and (descriptor := log.descriptor()) is not None:
+        given = list(args)
         for number, name in ((_STDOUT, "stdout"), (_STDERR, "stderr")):
-            if len(args) <= number and kwargs.get(name) is None:
+            if len(given) > number:
+                given[number] = descriptor if _is_ours(given[number]) else given[number]
+            elif _is_ours(kwargs.get(name)):
                 kwargs[name] = descriptor
+        args = tuple(given)
     _POPEN(process, *args, **kwargs)
+
+
+def _is_ours(place: object) -> bool:
+    return place is None or isinstance(place, (Router, _Bytes))
+
+
+def _freed() -> None:
+    """In a fork: whoever held a lock is not here."""
+    for log in _LOGS:
+        log.freed()
 
 
 def install(level: str) -> None:
     """Route this process's stdout, stderr and logging, and those of the processes that it starts."""
     subprocess.Popen.__init__ = _popen  # type: ignore[method-assign, assignment]
+    os.register_at_fork(after_in_child=_freed)
     sys.stdout = Router(sys.__stderr__ or sys.stderr)
     sys.stderr = Router(sys.__stderr__ or sys.stderr)
     logging.Formatter.converter = time.gmtime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -385,6 +386,46 @@ class Chatty(Task):
         done = subprocess.run(["sh", "-c", f"echo out {self.name}; echo err {self.name} >&2"], check=True, **more)
         print(f"after {self.name}")
         return (done.stderr or b"").decode()
+
+
+@dataclass
+class Floods(Task):
+    """Starts a program that prints without end, ends it after `megabytes`, and says so."""
+
+    megabytes: int
+
+    def run(self) -> None:
+        subprocess.run(["sh", "-c", f"yes | head -c {self.megabytes}000000"], check=True)
+        print("that was all")
+
+
+@dataclass
+class LeavesTalking(Task):
+    """Leaves a program behind that speaks when it is told to."""
+
+    number: int
+
+    def run(self) -> None:
+        subprocess.Popen(["sh", "-c", "while [ ! -e speak ]; do sleep 0.02; done; echo late words"])
+        print("left it")
+
+
+@dataclass
+class ForksTalking(Task):
+    """Forks again and again while a program prints all the time; each fork says something."""
+
+    forks: int
+
+    def run(self) -> None:
+        noise = subprocess.Popen(["sh", "-c", "while :; do echo x; done"])
+        context = multiprocessing.get_context("fork")
+        for n in range(self.forks):
+            process = context.Process(target=print, args=(f"fork {n}",), kwargs={"flush": True})
+            process.start()
+            process.join(20)
+            assert process.exitcode == 0, process
+        noise.kill()
+        noise.wait()
 
 
 @dataclass

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from runner.core.events import Finished
 from runner.workers import capture
 from runner.workers.capture import Capturing, Log, Router
-from tests.workers.support import Yard, only, outcomes, replies, working
-from tests.workers.tasks import Chatty, Starts, Talk, Threaded
+from tests.workers.support import Yard, only, outcomes, replies, wait_for, working
+from tests.workers.tasks import Chatty, Floods, ForksTalking, LeavesTalking, Starts, Talk, Threaded
 
 
 @contextmanager
@@ -74,6 +75,22 @@ def test_any_text_can_be_printed_and_bytes_too(tmp_path: Path) -> None:
         data = (tmp_path / "Job-0.log").read_bytes()
         assert data == "--- begins\nΩ \\udcff\n".encode() + b"bytes \xff\n"
         assert fallback.getvalue() == "nobody's bytes"
+
+
+def test_a_line_that_is_begun_waits_for_its_end_a_flush_or_the_end_of_the_attempt(tmp_path: Path) -> None:
+    with routed():
+        path = tmp_path / "Job-0.log"
+        with Capturing(log_of(tmp_path), alone=True):
+            print("one, ", end="")
+            other = threading.Thread(target=print, args=("another's",))
+            other.start()
+            other.join()
+            assert path.read_text() == "--- begins\nanother's\n"
+            print("two")
+            print("10 %", end="\r", flush=True)
+            assert path.read_bytes() == b"--- begins\nanother's\none, two\n10 %\r"
+            print("the end", end="")
+        assert path.read_bytes().endswith(b"\rthe end")
 
 
 def test_a_log_ends_at_its_limit_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +207,46 @@ def test_what_a_task_wants_for_itself_it_gets(yard: Yard) -> None:
         reply = only(executor)
     assert yard.written(reply.event.record).result["value"] == "err anna\n"
     assert log(yard, order.id)[1:] == ["before anna", "out anna", "after anna"]
+
+
+def test_what_programs_say_is_kept_up_to_the_limit(yard: Yard) -> None:
+    with working(yard) as executor:
+        orders = [yard.order(Floods(30)), yard.order(Floods(1))]
+        executor.start(orders)
+        outcomes(executor, 2)
+    much, little = (yard.state / "logs" / f"{order.id}.log" for order in orders)
+    wait_for("its end", lambda: much.read_text().endswith("more bytes were not kept]\n"))
+    assert much.stat().st_size < capture.MAX_BYTES + 200
+    assert much.read_text().endswith(
+        f"[{30_000_000 + len('that was all') + 1 - capture.MAX_BYTES:,} more bytes were not kept]\n"
+    )
+    assert little.read_text().endswith("y\ny\nthat was all\n")
+    assert little.stat().st_size > 1_000_000
+
+
+def test_a_program_that_outlives_its_attempt_is_heard(yard: Yard) -> None:
+    with working(yard) as executor:
+        order = yard.order(LeavesTalking(1))
+        executor.start([order])
+        only(executor)
+        assert log(yard, order.id)[1:] == ["left it"]
+        (yard.root / "speak").touch()
+        wait_for("it speaks", lambda: log(yard, order.id)[1:] == ["left it", "late words"])
+
+
+def test_a_fork_can_speak_while_a_program_does(yard: Yard) -> None:
+    with working(yard) as executor:
+        order = yard.order(ForksTalking(30))
+        executor.start([order])
+        assert isinstance(only(executor).event, Finished)
+    said = set(log(yard, order.id)[1:])
+    assert {f"fork {n}" for n in range(30)} <= said
+
+
+def test_a_descriptor_of_stdout_that_somebody_keeps_never_becomes_a_file_of_ours(tmp_path: Path) -> None:
+    router = Router(sys.__stderr__)
+    with Capturing(log_of(tmp_path), alone=True):
+        assert router.fileno() == sys.__stderr__.fileno()
 
 
 def test_a_program_that_a_task_runs_can_be_listened_to(yard: Yard) -> None:
