@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 By: TypeAlias = Literal["task", "host", "run", "night"]
 BY: tuple[By, ...] = get_args(By)
 
-_ATTEMPT = ["task", "id", "host", "run", "started", "seconds", "outcome", "change"]
+_ATTEMPT = ["task", "id", "host", "run", "worker", "started", "seconds", "outcome", "change"]
 
 
 def attempts(*, state: StrPath = "state", root: StrPath = ".") -> DataFrame:
     """A row for each attempt that job files tell of (the last 20 of each job): task (class name), id, host (of the
-    first parameter that is an address), run, started (UTC), seconds, outcome, change. Raises StateError.
+    first parameter that is an address), run, worker (process id), started (UTC), seconds, outcome, change.
+
+    Raises StateError.
     """
     folder, path = places(root, state)
     with open_state(path, folder) as store:
@@ -33,13 +35,14 @@ def _attempts(store: FolderStore) -> DataFrame:
     import pandas
 
     rows = [
-        (job.name, job.id, job.host, each.run, each.started, each.seconds, each.outcome, each.change)
+        (job.name, job.id, job.host, each.run, each.worker, each.started, each.seconds, each.outcome, each.change)
         for job in gists(store)
         for each in job.attempts
     ]
     frame = pandas.DataFrame(rows, columns=_ATTEMPT)
     frame["started"] = pandas.to_datetime(frame["started"], utc=True, format="ISO8601", errors="coerce")
     frame["seconds"] = frame["seconds"].astype("float64")
+    frame["worker"] = frame["worker"].astype("Int64")
     return frame
 
 

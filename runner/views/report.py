@@ -30,6 +30,10 @@ BUCKETS = 120
 PIXELS = 1000
 """Attempts that lie closer together than this part of the run's time are one bar."""
 
+MOST_WORKERS = 64
+"""How many workers are told apart; where many died, there were more."""
+
+_BLUR = 1e-4  # seconds: stamps and times are rounded
 _GROUPS, _EXAMPLES = 50, 10
 _NUMBERS = re.compile(r"\d+|[0-9a-f]{8,}|'[^']*'|\"[^\"]*\"")
 
@@ -177,22 +181,32 @@ def _tries(jobs: Iterable[Gist], run: str, began: float) -> Iterable[_Try]:
 
 
 def _lanes(tries: Sequence[_Try], span: float) -> list[Lane]:
-    """Where job files do not say who did it: whoever was free."""
-    bars: dict[str, list[Bar]] = {}
-    free: dict[str, float] = {}  # lanes without a name, and when each was through
+    """A worker has as many lanes as it did tasks at once. Where there were too many, or job files do not say who it
+    was, whoever was free."""
+    named = len({each.attempt.worker for each in tries}) <= MOST_WORKERS
+    bars: dict[tuple[str, int], list[Bar]] = {}
+    free: dict[str, list[float]] = {}  # when each lane of a worker was through
     for each in tries:
-        worker = str(each.attempt.worker or "")
-        if not worker:
-            worker = next((lane for lane, until in free.items() if until <= each.start), f" {len(free)}")
-            free[worker] = each.end
-        lane = bars.setdefault(worker, [])
-        before = lane[-1] if lane else None
-        near = before is not None and each.end - before.start < span / PIXELS
-        if before is not None and near and (before.task, before.outcome) == (each.job.name, each.attempt.outcome):
-            lane[-1] = Bar(before.start, each.end, before.task, before.outcome, before.count + 1, before.id)
-        else:
-            lane.append(Bar(each.start, each.end, each.job.name, each.attempt.outcome, 1, each.job.id))
-    return [Lane(worker.strip() if not worker.startswith(" ") else "", lane) for worker, lane in bars.items()]
+        worker = str(each.attempt.worker or "") if named else ""
+        ends = free.setdefault(worker, [])
+        number = next((n for n, end in enumerate(ends) if end <= each.start + _BLUR), len(ends))
+        ends[number:] = [each.end, *ends[number + 1 :]]
+        _draw(bars.setdefault((worker, number), []), each, span)
+    return [Lane(worker, bars[worker, number]) for worker, number in sorted(bars, key=lambda key: bars[key][0].start)]
+
+
+def _draw(lane: list[Bar], each: _Try, span: float) -> None:
+    """Add it, or lengthen the last bar, if it is of the same kind and as good as in the same place."""
+    task, outcome = each.job.name, each.attempt.outcome
+    before = lane[-1] if lane else None
+    if (
+        before is not None
+        and each.end - before.start < span / PIXELS
+        and (before.task, before.outcome) == (task, outcome)
+    ):
+        lane[-1] = Bar(before.start, each.end, task, outcome, before.count + 1, before.id)
+    else:
+        lane.append(Bar(each.start, each.end, task, outcome, 1, each.job.id))
 
 
 def _buckets(tries: Iterable[_Try], span: float) -> list[Bucket]:

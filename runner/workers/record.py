@@ -5,6 +5,7 @@ A file may be old, or of another's making: what its record leaves out has its de
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -65,8 +66,14 @@ def dropped(last: Record | None, run: str, found: Collection[str]) -> tuple[str,
 
 
 def note(run: str, began: float, seconds: float, outcome: str) -> dict[str, Json]:
-    """An entry of `attempts`. `began` in seconds since the epoch."""
-    return {"run": run, "started": codec.stamp(began), "seconds": round(seconds, 6), "outcome": outcome}
+    """An entry of `attempts`, made by the worker itself. `began` in seconds since the epoch."""
+    return {
+        "run": run,
+        "started": codec.stamp(began),
+        "seconds": round(seconds, 6),
+        "outcome": outcome,
+        "worker": os.getpid(),
+    }
 
 
 def told(error: BaseException, *, plainly: bool, hidden: str) -> dict[str, str]:

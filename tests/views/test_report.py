@@ -8,7 +8,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.store import codec
-from runner.views.report import BUCKETS, RunReport, report
+from runner.views.report import BUCKETS, MOST_WORKERS, RunReport, report
 from runner.web.report import page
 from tests.views.state import RUN, START, Built, done_attempt, failed_attempt
 
@@ -68,6 +68,23 @@ def test_attempts_at_the_same_time_are_on_different_lanes(built: Built) -> None:
         for before, after in zip(lane.bars, lane.bars[1:], strict=False):
             assert before.end <= after.start
     assert sum(bar.count for lane in lanes for bar in lane.bars) == 5
+
+
+def test_a_worker_has_as_many_lanes_as_it_did_tasks_at_once(built: Built) -> None:
+    for n, (worker, start) in enumerate([(11, 0.0), (11, 0.5), (22, 0.6), (11, 0.999999), (None, 0.0)]):
+        told = {} if worker is None else {"worker": worker}
+        built.put("done", f"{n}", attempts=[done_attempt(started=at(start), seconds=1.0, **told)])
+    built.run(ended=at(3))
+    lanes = [(lane.worker, [round(bar.start, 3) for bar in lane.bars]) for lane in look(built).lanes]
+    assert sorted(lanes) == [("", [0.0]), ("11", [0.0, 1.0]), ("11", [0.5]), ("22", [0.6])]
+
+
+def test_of_very_many_workers_there_are_as_few_lanes_as_can_be(built: Built) -> None:
+    for n in range(MOST_WORKERS + 1):
+        built.put("done", f"{n}", attempts=[done_attempt(started=at(n), seconds=0.5, worker=1000 + n)])
+    built.run(ended=at(100))
+    (lane,) = look(built).lanes
+    assert (lane.worker, len(lane.bars)) == ("", MOST_WORKERS + 1)
 
 
 def test_short_attempts_close_together_are_one_bar(built: Built) -> None:
