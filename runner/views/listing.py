@@ -14,6 +14,7 @@ from runner.core.model import FLOW_ORDER, HOPELESS, Json, Status
 from runner.errors import BadJobFile
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
+from runner.views.gist import gist
 from runner.views.reading import load_job, quarantined, read_job, reason
 
 _ORDER = {status: number for number, status in enumerate(FLOW_ORDER)}
@@ -87,6 +88,9 @@ class Page(Struct, frozen=True, kw_only=True):
 SEARCHED = 1.0
 """Seconds that a page may take to look for a text in job files."""
 
+READERS_SEARCHED = 0.3
+"""Seconds that the page of a job may take to look for those that wait for it."""
+
 
 def page_of(
     store: FolderStore, *, status: str = "", task: str = "", text: str = "", start: int = 0, most: int = 50
@@ -103,13 +107,29 @@ def page_of(
     found = [id for _, id in wanted if text in id]
     unread = 0
     if text and not found:
-        found, unread = _search(store, [id for _, id in wanted], known, text.encode())
+        found, unread = _search(store, [id for _, id in wanted], known, text.encode(), SEARCHED)
     rows = [_row(store, id, known[id], known, None, None) for id in found[start : start + most]]
     return Page(total=len(found), rows=[row for row in rows if row is not None], unread=unread)
 
 
-def _search(store: FolderStore, ids: list[str], known: Mapping[str, Status], text: bytes) -> tuple[list[str], int]:
-    found, until = [], time.monotonic() + SEARCHED
+class Readers(Struct, frozen=True, kw_only=True):
+    """The jobs that wait, or have waited, for another one. `unread`: as in Page."""
+
+    ids: list[str]
+    unread: int
+
+
+def readers(store: FolderStore, id: str) -> Readers:
+    """Those that come after a job; nothing but their own files says so, and `READERS_SEARCHED` bounds the search."""
+    known = store.scan()
+    found, unread = _search(store, sorted(known), known, f'"{id}"'.encode(), READERS_SEARCHED)
+    return Readers(ids=[each for each in found if id in gist(store, each, known[each]).after], unread=unread)
+
+
+def _search(
+    store: FolderStore, ids: list[str], known: Mapping[str, Status], text: bytes, seconds: float
+) -> tuple[list[str], int]:
+    found, until = [], time.monotonic() + seconds
     for number, id in enumerate(ids):
         with suppress(OSError, BadJobFile):
             loaded = load_job(store, id, known[id])

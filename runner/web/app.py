@@ -31,7 +31,7 @@ from runner.store.runs import Runs
 from runner.views.changes import KINDS
 from runner.views.gist import gists
 from runner.views.graph import graph
-from runner.views.listing import page_of
+from runner.views.listing import page_of, readers
 from runner.views.log import log_tail
 from runner.views.reading import open_state, resolve
 from runner.views.report import report
@@ -122,14 +122,15 @@ class Site:
         with self._store() as store:
             shown = show(store, request.path_params["id"])
             log = log_tail(store, shown.id, _LOG_LINES)
-            readers = [] if shown.job is None else list(shown.job.result.get("found", []) if shown.job.result else [])
+            found = [] if shown.job is None else list(shown.job.result.get("found", []) if shown.job.result else [])
+            later = readers(store, shown.id)
         try:
             why = api.explain(shown.id, root=self._root, state=self._state)
         except RunnerError as error:
             why, problem = None, str(error)
         else:
             problem = ""
-        return self._page(request, "job.html", shown=shown, log=log, why=why, problem=problem, found=readers)
+        return self._page(request, "job.html", shown=shown, log=log, why=why, problem=problem, found=found, later=later)
 
     def _graph(self, request: Request) -> Response:
         text = request.query_params.get("id")

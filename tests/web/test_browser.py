@@ -36,7 +36,7 @@ JOBS = """
 from dataclasses import dataclass
 from pathlib import Path
 import time
-from runner import Output, Task
+from runner import Input, Output, Task
 
 EVIL = "<script>document.title = 'taken over'</script><img src=x onerror=\\"document.title = 'taken over'\\">"
 
@@ -54,8 +54,18 @@ class Fetch(Task):
             time.sleep(0.02)
         self.filepath.write_text(self.url)
 
+@dataclass
+class Parse(Task):
+    page: Input
+    filepath: Output
+
+    def run(self):
+        self.filepath.write_text("parsed")
+
 def nightly():
-    return [Fetch(f"http://example.org/{EVIL}/{n}", f"data/{n}.html") for n in range(6)]
+    return [Fetch(f"http://example.org/{EVIL}/{n}", f"data/{n}.html") for n in range(6)] + [
+        Parse("data/3.html", "data/3.txt")
+    ]
 """
 
 
@@ -128,6 +138,7 @@ def shot(page: Page, name: str) -> None:
 
 def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(root: Path, start: Start, page: Page) -> None:
     expect(page.get_by_text("No run yet")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop the runner")).to_be_hidden()
     run = start()
     expect(page.get_by_text("alive")).to_be_visible(timeout=20_000)  # nobody has loaded the page anew
     expect(page.locator(".card", has_text="failed")).to_contain_text("1", timeout=20_000)
@@ -138,6 +149,13 @@ def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(root: Path, start:
     expect(page.get_by_text("failed after 1 attempt")).to_be_visible()
     expect(page.locator("pre.log")).to_contain_text("asking http://example.org/<script>")
     shot(page, "a job that failed")
+
+    page.get_by_role("link", name="Parse-").click()  # it comes after it
+    expect(page.locator("#status")).to_have_text("blocked")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status")).to_contain_text("will be cancelled")
+    expect(page.locator("#status")).to_have_text("cancelled", timeout=20_000)
+    page.get_by_role("link", name="Fetch-").click()
 
     (root / "mended").touch()
     page.get_by_role("button", name="Retry").click()
@@ -161,6 +179,7 @@ def test_the_runner_is_stopped_by_a_click(root: Path, start: Start, page: Page) 
     (root / "go").touch()
     assert run.wait(20) == 3
     expect(page.get_by_text("stopped in good order")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Stop the runner")).to_be_hidden()
 
 
 def test_pages_by_keyboard_and_on_a_narrow_screen(root: Path, start: Start, site: Served, browser: Browser) -> None:

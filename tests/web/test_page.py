@@ -27,7 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         built.put("done", f"{n}", attempts=[done_attempt()])
     built.put("failed", EVIL, params={"url": EVIL}, attempts=[failed_attempt(EVIL, EVIL)])
     (built.state / "logs" / f"{id_of(EVIL)}.log").write_text(f"--- run {RUN}, attempt 1\n{EVIL}\n")
-    built.put("pending", "p", "Parse")
+    built.put("pending", "p", "Parse", after=[id_of("3")])
     built.run(target=EVIL, ended="2026-11-22T02:10:00.000000Z", exit=1, changes={"Fetch": {"new": 60}})
     return built
 
@@ -73,6 +73,7 @@ def test_what_is_shown_of_a_job(site: Served) -> None:
     assert "ValueError: no page" in text, "the traceback"
     assert "attempt 1" in text, "the log"
     assert 'value="retry"' in text
+    assert id_of("p", "Parse") in site.get(f"/jobs/{id_of('3')}").text, "who comes after it"
 
 
 def test_a_job_by_the_beginning_of_its_id(site: Served) -> None:
