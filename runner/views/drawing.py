@@ -32,6 +32,11 @@ def draw(graph: Graph, form: str) -> str:
     return _DRAWERS[form](graph)
 
 
+def draw_linked(graph: Graph, address: Callable[[Box], str]) -> str:
+    """As SVG, where each box leads to its address."""
+    return _svg(graph, address)
+
+
 def _label(box: Box) -> tuple[str, str]:
     if box.job is not None:
         return box.task, f"{box.job.rpartition('-')[2][:8]} {box.status}"
@@ -87,7 +92,7 @@ path{fill:none;stroke:#777;stroke-width:1.4}.d{stroke-dasharray:5 4}#arrow path{
 """
 
 
-def _svg(graph: Graph) -> str:
+def _svg(graph: Graph, address: Callable[[Box], str] | None = None) -> str:
     words = {box.key: _label(box) for box in graph.boxes}
     sizes = {key: (max(map(len, both)) * _CHAR + 2 * _PAD, _HIGH) for key, both in words.items()}
     layout = lay_out(sizes, [(line.source, line.target) for line in graph.lines])
@@ -104,7 +109,8 @@ def _svg(graph: Graph) -> str:
         if points:  # else from a box to itself
             parts.append(_path(points, line))
     for box in graph.boxes:
-        parts += _box(box, layout.places[box.key], sizes[box.key], words[box.key], box.job == graph.focus is not None)
+        drawn = _box(box, layout.places[box.key], sizes[box.key], words[box.key], box.job == graph.focus is not None)
+        parts += drawn if address is None else [f'<a href="{escape(address(box))}">', *drawn, "</a>"]
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runner import words
-from runner.views.drawing import FILLS, draw
-from runner.views.graph import Graph
+from runner.views.drawing import FILLS, draw, draw_linked
+from runner.views.graph import Box, Graph
 
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#edc948", "#ff9da7", "#9c755f", "#bab0ac", "#e15759")
 """Colours of task classes: the ten of Tableau."""
@@ -42,8 +43,12 @@ def colours(tasks: list[str]) -> dict[str, str]:
     return {task: PALETTE[n % len(PALETTE)] for n, task in enumerate(sorted(tasks))}
 
 
-def _drawn(graph: Graph) -> Markup:
-    return Markup(draw(graph, "svg"))  # which has escaped what is in it
+def _drawn(graph: Graph, linked: bool = False) -> Markup:
+    return Markup(draw_linked(graph, _address) if linked else draw(graph, "svg"))  # which has escaped what is in it
+
+
+def _address(box: Box) -> str:
+    return f"/jobs?task={quote(box.task)}" if box.job is None else f"/jobs/{quote(box.job)}"
 
 
 def _seconds(value: float) -> str:

@@ -136,7 +136,9 @@ def shot(page: Page, name: str) -> None:
     page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
-def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(root: Path, start: Start, page: Page) -> None:
+def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(
+    root: Path, start: Start, site: Served, page: Page
+) -> None:
     expect(page.get_by_text("No run yet")).to_be_visible()
     expect(page.get_by_role("button", name="Stop the runner")).to_be_hidden()
     run = start()
@@ -162,6 +164,10 @@ def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(root: Path, start:
     expect(page.get_by_role("status")).to_contain_text("will be tried again")
     expect(page.locator("#status")).to_have_text("done", timeout=20_000)
     shot(page, "a job that was tried again")
+
+    page.goto(site.address + "/graph")
+    page.locator("svg a", has_text="Fetch").first.click()
+    expect(page.get_by_role("heading", name="Fetch-", level=1)).to_be_visible()
 
     (root / "go").touch()
     assert run.wait(20) == 0

@@ -76,6 +76,17 @@ def test_what_is_shown_of_a_job(site: Served) -> None:
     assert id_of("p", "Parse") in site.get(f"/jobs/{id_of('3')}").text, "who comes after it"
 
 
+def test_a_run_s_page_leads_to_its_jobs_and_a_report_to_nothing(site: Served, built: Built, tmp_path: Path) -> None:
+    link = f'href="/jobs/{id_of(EVIL)}"'
+    text = site.get(f"/runs/{RUN}").text
+    assert link in text
+    assert 'href="/jobs?task=Fetch"' in text, "the graph, by task classes"
+    report = tmp_path / "report.html"
+    words = ["-C", str(built.root), "report", "-o", str(report)]
+    subprocess.run([sys.executable, "-m", "runner", *words], check=True, capture_output=True)
+    assert "href=" not in report.read_text()
+
+
 def test_a_job_by_the_beginning_of_its_id(site: Served) -> None:
     assert site.get(f"/jobs/{id_of('p', 'Parse')[:9]}").status_code == 200
 
