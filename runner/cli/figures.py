@@ -30,9 +30,8 @@ _output = click.option(
 
 def _write(data: bytes, output: Path | None) -> None:
     if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with paper() as out:
+            out.bytes(data)
         return
     try:
         if output.exists() and not output.is_file():  # /dev/stdout, a pipe
@@ -116,6 +115,8 @@ def report(project: Project, run: str | None, output: Path | None, as_json: bool
         with paper() as out:
             out.json(found)
         return
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("The page is for a browser, and no text for a terminal: name a file with -o.")
     from runner.web.report import page
 
     _write(page(found).encode("utf-8", "backslashreplace"), output)

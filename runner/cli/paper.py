@@ -60,17 +60,27 @@ class Paper:
         """Text as it is. What the encoding of stdout lacks is written as an escape."""
         if self._stream is None:  # it was closed before we began
             return
-        try:
-            encoding = self._stream.encoding or "utf-8"
+        encoding = self._stream.encoding or "utf-8"
+        with self._heard():
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except OSError as error:
-            raise self._lost(error) from error
+
+    def bytes(self, data: bytes) -> None:
+        """A file's contents."""
+        if self._stream is not None:
+            with self._heard():
+                self._stream.flush()
+                self._stream.buffer.write(data)
+                self._stream.buffer.flush()
 
     def flush(self) -> None:
-        if self._stream is None:
-            return
+        if self._stream is not None:
+            with self._heard():
+                self._stream.flush()
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
         try:
-            self._stream.flush()
+            yield
         except OSError as error:
             raise self._lost(error) from error
 

@@ -140,6 +140,11 @@ class Shelf:
         self.root_fd = -1
 
     @property
+    def used(self) -> bool:
+        """Whether any of the folders is there that the state of a run has."""
+        return len(self.fds) > 1
+
+    @property
     def one_filesystem(self) -> bool:
         """Whether the state and the project root are on one file system: only then are renames ordered among them."""
         return os.fstat(self.fds["."]).st_dev == os.fstat(self.root_fd).st_dev

@@ -28,9 +28,20 @@ def open_state(state: Path, root: Path) -> FolderStore:
             f"{state}: there is no state folder yet: `python -m runner run` makes it (--state: another one)"
         )
     try:
-        return FolderStore(state, create=False, root=root)
+        store = FolderStore(state, create=False, root=root)
+        if not store.shelf.used and (others := _visible(state)):
+            store.close()
+            raise StateError(
+                f"{state} is no state folder: there is {others[0]}, and no pending/ (--state: another one)"
+            )
+        return store
     except OSError as error:
         raise StateError(f"{state} cannot be read: {error.strerror}: see whose it is, and its permissions") from error
+
+
+def _visible(state: Path) -> list[str]:
+    """What is in a folder, but for hidden files, and a README as a repository may have it there."""
+    return sorted(name for name in os.listdir(state) if not name.startswith((".", "README")))
 
 
 def load_job(store: FolderStore, id: str, status: Status) -> tuple[bytes, Status] | None:
