@@ -5,7 +5,8 @@ Drawn with rich, which is imported for that alone. What it shows is plain text o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from runner.core.model import Status
 
 _MOST = 12  # task classes that have a row of their own
 _BAR = 24  # columns
-_NARROW = 70  # columns, below which there are no bars
+_NARROW = 70  # columns, below which it is lines of words
 
 
 class Row(Struct, frozen=True):
@@ -40,7 +41,9 @@ class Screen:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=stream, highlight=False)
+        # Not as wide as COLUMNS says, which somebody may have exported: the terminal knows, also when it is resized.
+        known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self._console = Console(file=stream, highlight=False, _environ=known)
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False, transient=True
         )
@@ -55,16 +58,18 @@ class Screen:
 
         for line in lines:
             self._console.print(Text(line), soft_wrap=True)
-        table = Table.grid(padding=(0, 2))
-        wide = self._console.width >= _NARROW
-        for row in rows[:_MOST]:
-            bar = [ProgressBar(row.total, row.settled, width=_BAR)] if wide else []
-            words = [Text(f"{row.settled:,} of {row.total:,}", justify="right")]
-            words += [
-                Text(f"{row.counts[status]:,} {status.value}" if row.counts.get(status) else "", style=style)
-                for status, style in _STYLES.items()
-            ]
-            table.add_row(Text(row.task, style="bold"), *bar, *words, Text(f"{row.rate:,.1f}/s" if row.rate else ""))
+        if self._console.width < _NARROW:
+            table: Group | Table = Group(*(Text(f"{row.task}: {', '.join(_words(row))}") for row in rows[:_MOST]))
+        else:
+            table = Table.grid(padding=(0, 2))
+            for row in rows[:_MOST]:
+                bar = ProgressBar(row.total, row.settled, width=_BAR)
+                cells = [
+                    Text(f"{row.counts[status]:,} {status.value}" if row.counts.get(status) else "", style=style)
+                    for status, style in _STYLES.items()
+                ]
+                count = Text(f"{row.settled:,} of {row.total:,}", justify="right")
+                table.add_row(Text(row.task, style="bold"), bar, count, *cells, _rate(row))
         more = [Text(f"and {len(rows) - _MOST} more classes of tasks")] if len(rows) > _MOST else []
         self._live.update(Group(table, *more, *map(Text, below)), refresh=True)
 
@@ -75,6 +80,19 @@ class Screen:
         self._live.stop()
         for line in lines:
             self._console.print(Text(line), soft_wrap=True)
+
+
+def _words(row: Row) -> Iterator[str]:
+    yield f"{row.settled:,} of {row.total:,}"
+    for status in _STYLES:
+        if row.counts.get(status):
+            yield f"{row.counts[status]:,} {status.value}"
+    if row.rate:
+        yield _rate(row)
+
+
+def _rate(row: Row) -> str:
+    return f"{row.rate:,.1f}/s" if row.rate else ""
 
 
 _STYLES = {Status.RUNNING: "cyan", Status.FAILED: "red", Status.BLOCKED: "yellow"}

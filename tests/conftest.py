@@ -26,6 +26,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None,
     "strace": lambda: shutil.which("strace") is not None,
     "chromium": lambda: shutil.which("chromium") is not None,
+    "tmux": lambda: shutil.which("tmux") is not None,
 }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import re
+
+import pytest
 
 from runner.core.commands import Move
 from runner.core.engine import Engine
-from runner.core.events import Failed, Finished
-from runner.core.model import Status, Step
-from runner.progress import Progress
+from runner.core.events import Failed, Finished, Submitted
+from runner.core.model import Proposal, Status, Step
+from runner.progress import FAILURES, KEPT, Progress
 from runner.workers.port import Reply
 
 ID = "Page-0123456789abcdef"
@@ -53,3 +57,62 @@ def test_quiet_says_nothing() -> None:
     progress.tick(Engine(), 0.0)
     progress.close(Engine())
     assert stream.getvalue() == ""
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("runner.progress.time.monotonic", lambda: self.now)
+
+
+def engine_with(*ids: str) -> Engine:
+    engine = Engine()
+    engine.handle(Submitted([Proposal(id=id, task="jobs:Page", params={}, fingerprint="") for id in ids]), 0.0)
+    return engine
+
+
+def test_where_there_is_no_terminal_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    progress = Progress("r", stream=stream)
+    for seconds in (0.5, 1.0, 5.0, 10.5, 11.0, 20.0):
+        clock.now = 1000.0 + seconds
+        progress.tick(engine_with(ID), 0.0)
+    assert [line[:6] for line in stream.getvalue().splitlines()] == ["[1 s] ", "[11 s]"]
+    assert "0 of 1 done, 1 pending" in stream.getvalue()
+
+
+def test_a_rate_is_that_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    progress, engine = Progress("r", stream=stream), engine_with(ID)
+    for second in range(121):  # two jobs a second, and none after a minute
+        clock.now = 1000.0 + second
+        progress.tick(engine, 0.0)
+        if second < 60:
+            progress.moved([Move(ID, Status.RUNNING, Status.DONE, Step.FINISH, record="1.json")] * 2, 0.0)
+    rates = [re.search(r", ([\d.]+ jobs/\w+)", line) for line in stream.getvalue().splitlines()]
+    assert [found and found[1] for found in rates[2:6]] == ["2.0 jobs/s"] * 4
+    assert rates[-1] is None, "nothing was done lately, so nobody knows how long it takes"
+
+
+def test_what_is_out_of_retries_is_kept_for_the_summary_and_the_rest_is_counted() -> None:
+    stream = io.StringIO()
+    progress = Progress("r", stream=stream)
+    for n in range(FAILURES + 7):
+        progress.replied(Reply(event=Failed(id=f"Page-{n:016x}", record="1.json"), error="ValueError: no luck"))
+    progress.close(Engine())
+    assert [failure.id for failure in progress.failures] == [f"Page-{n:016x}" for n in range(KEPT)]
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == FAILURES + 1
+    assert lines[-1] == "and 7 more failures"
+
+
+def test_a_terminal_that_is_gone_ends_no_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    progress = Progress("r", stream=Gone())
+    for _ in range(2):
+        progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
+    progress.close(Engine())
+    assert len(progress.failures) == 2

@@ -99,6 +99,25 @@ def test_no_more_than_the_limit_at_once_and_the_others_pass_by() -> None:
     assert drain(queue) == ["host2"]
 
 
+def test_those_that_wait_are_counted_by_what_they_wait_for() -> None:
+    queue = ReadyQueue()
+    for id in "abcd":
+        queue.push(id, 0, {"x": Limit(1)})
+    for id in "efg":
+        queue.push(id, 0, SLOW)
+    queue.push("h", 0, NONE)
+    assert queue.held() == {}, "nobody has asked yet"
+    assert sorted(start(queue, 0.0)) == ["a", "e", "h"]
+    assert queue.held() == {"x": 3, "host": 2}
+    queue.release("a")
+    start(queue, 0.6)
+    assert queue.held() == {"x": 2, "host": 1}
+    for id in "bcdf":
+        queue.release(id)
+        start(queue, 100.0)
+    assert queue.held() == {}
+
+
 def test_no_more_starts_a_second_than_the_rate() -> None:
     queue = ReadyQueue()
     for n in range(3):
