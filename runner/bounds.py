@@ -18,6 +18,7 @@ from runner.core.engine import Engine
 from runner.core.model import Status, Step
 from runner.errors import UsageError
 from runner.settings import parse_age
+from runner.words import span
 from runner.workers.port import Reply
 
 _TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})")
@@ -55,7 +56,7 @@ class Warden:
         """Nothing can be done before so many seconds are over."""
         most = self._bounds.max_wait
         if most is not None and seconds > most:
-            self._reached(f"the next retry is {seconds:,.0f} s away, more than --max-wait")
+            self._reached(f"the next retry is {span(seconds)} away, more than --max-wait")
 
     def moved(self, moves: Sequence[Move], now: float) -> None:
         for move in moves:

@@ -117,7 +117,7 @@ class Progress:
         if retry_in is None and len(self.failures) < KEPT:
             self.failures.append(Failure(id=id, error=error))
         if self._told <= FAILURES or self._verbosity > 0:
-            what = "failed" if retry_in is None else f"again in {retry_in:.1f} s"
+            what = "failed" if retry_in is None else f"again in {words.wait(retry_in)}"
             self.say(f"{what}: {id}{': ' + error if error else ''}")
 
     def say(self, line: str) -> None:

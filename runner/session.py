@@ -77,6 +77,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     run: str
     state: str  # its folder
     target: str | None
+    arguments: dict[str, str]  # of the target
     exit_code: int
     counts: dict[str, int]  # status -> jobs that this run reached
     ran: dict[str, int]  # task -> jobs that ran and succeeded
@@ -261,6 +262,7 @@ class Session:
             run=record.id,
             state=self._store.path,
             target=record.target,
+            arguments=record.arguments,
             exit_code=exit_code,
             counts={status.value: counts[status] for status in Status if counts[status]},
             ran=dict(progress.finished),

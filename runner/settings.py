@@ -91,7 +91,9 @@ def parse_age(text: str) -> float:
     """Seconds in an age: "30d", "12h", "2w", "90m", "0s". Raises UsageError."""
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no age: expected a number and a unit, such as 30d, 12h or 2w (s, m, h, d, w)")
+        raise UsageError(
+            f"{text!r} is no length of time: expected a number and a unit, such as 30d, 12h or 2w (s, m, h, d, w)"
+        )
     return float(match[1]) * _AGES[match[2]]
 
 

@@ -19,6 +19,16 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes % 60:02} min" if days < 1 else f"{days} d {hours % 24} h"
 
 
+def counted(number: int, noun: str) -> str:
+    """ "no jobs", "1 job", "1,234 jobs"."""
+    return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def wait(seconds: float) -> str:
+    """The same for one that may be short: "1.2 s"."""
+    return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
+
+
 def rate(per_second: float) -> str:
     """How fast jobs go: "12.3 jobs/s", "2.5 jobs/min"."""
     return f"{per_second:,.1f} jobs/s" if per_second >= 0.1 else f"{60 * per_second:,.1f} jobs/min"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runner.cli.paper import Mark, Paper, status_mark
-from runner.words import moment, rate, shorten, span
+from runner.words import counted, moment, rate, shorten, span
 
 if TYPE_CHECKING:  # each verb imports the one view that it needs
     from runner.core.trace import Difference
@@ -31,7 +31,7 @@ _LEAST_ROOM = 24  # columns; what is said about a job goes on a line of its own 
 
 def print_state(out: Paper, state: State, command: Callable[..., str]) -> None:
     moving = ", counted while they moved: a few may be missing" if state.moving else ""
-    out.say(f"{_count(state.total, 'job')} in {state.state}{moving}")
+    out.say(f"{counted(state.total, 'job')} in {state.state}{moving}")
     if state.total:
         shown = [name for name, count in state.statuses.items() if count]
         rows = [
@@ -53,11 +53,11 @@ def print_state(out: Paper, state: State, command: Callable[..., str]) -> None:
     if state.problem:
         out.say(Mark("problem: ", "red"), state.problem)
     if state.inbox:
-        out.say(f"inbox: {_count(state.inbox, 'file')} to be taken up")
+        out.say(f"inbox: {counted(state.inbox, 'file')} to be taken up")
     if state.quarantine:
         out.say(
             Mark("quarantine: ", "red"),
-            f"{_count(state.quarantine, 'file')}; see NAME.reason.txt in quarantine/",
+            f"{counted(state.quarantine, 'file')}; see NAME.reason.txt in quarantine/",
         )
     if state.next:
         out.say("next: ", Mark(command(*state.next), "bold"))
@@ -84,7 +84,7 @@ def _print_run(out: Paper, state: State, run: RunState) -> None:
         out.say("  ", Mark("alive", "green"), f": pid {state.runner.pid}{where}, since {moment(run.start)}")
     else:
         out.say("  ", _HOW[run.how].format(ended=moment(run.ended or "")))
-    parts = [f"{_count(run.finished, 'job')} finished"]
+    parts = [f"{counted(run.finished, 'job')} finished"]
     if run.rate:
         parts.append(rate(run.rate))
     if run.seconds_left:
@@ -181,12 +181,12 @@ def print_report(out: Paper, report: Report) -> None:
         if count > _AT_ONCE:
             out.say(Mark("warning", "yellow"), f": and {count - _AT_ONCE:,} more like it ({code}): --json has them all")
     mended = sum(fault.mended is not None for fault in report.faults)
-    said = _count(len(report.faults), "fault") + (f" ({mended:,} mended)" if mended else "")
-    looked_at = [_count(report.jobs, "job"), _count(report.outputs, "output"), _count(report.runs, "run")]
+    said = counted(len(report.faults), "fault") + (f" ({mended:,} mended)" if mended else "")
+    looked_at = [counted(report.jobs, "job"), counted(report.outputs, "output"), counted(report.runs, "run")]
     looked_at[1] += " (digests)" if report.verified else " (sizes)"
     out.say(
         Mark(said, "red" if report.faults else "green"),
-        f", {_count(len(report.warnings), 'warning')}: {', '.join(looked_at)}, in {report.seconds:.1f} s",
+        f", {counted(len(report.warnings), 'warning')}: {', '.join(looked_at)}, in {report.seconds:.1f} s",
     )
 
 
@@ -285,7 +285,7 @@ def print_plan(out: Paper, plan: Plan) -> None:
     up_to_date = ", ".join(f"{count:,} {task}" for task, count in plan.up_to_date.items())
     out.say(f"up to date: {up_to_date or 'nothing'}")
     if plan.gone:
-        out.say(f"gone: {_count(len(plan.gone), 'job')} that nobody names any more")
+        out.say(f"gone: {counted(len(plan.gone), 'job')} that nobody names any more")
 
 
 def _grouped(jobs: Sequence[PlannedJob]) -> Iterator[str]:
@@ -300,10 +300,6 @@ def _grouped(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             continue
         for why, these in whys.items():
             yield f"{these[0].id}: {why}" if len(these) == 1 else f"{len(these):,} {task}: {why}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}" if number < 1000 else f"{number:,} {noun}s"
 
 
 def _one_line(finding: Finding) -> str:

@@ -125,7 +125,11 @@ def _next(project: Project, summary: Summary, named: bool) -> Iterator[tuple[str
         )
         if summary.failures:
             yield "why, for one of them", command("show", summary.failures[0].id)
-        yield "to try them again", f"{command('retry', '--failed')} && {command('resume')}"
+        if summary.target is None:
+            yield "to try them again", f"{command('retry', '--failed')} && {command('resume')}"
+        else:  # and what has to follow from it, also where that was done before
+            pairs = [f"{key}={value}" for key, value in summary.arguments.items()]
+            yield "to try them again", command("run", summary.target, *pairs)
     elif summary.counts:
         yield "what it brought", command("changes")
         yield "how it went", command("report", "-o", "report.html")

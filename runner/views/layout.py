@@ -44,9 +44,8 @@ def lay_out(sizes: Mapping[str, Point], edges: Iterable[tuple[str, str]]) -> Lay
     for column in columns:
         lefts.append(x)
         x += max((boxes[name][0] for name in column), default=0.0) + _ALONG
-    places = {name: (lefts[layer[name]], middles[name] - boxes[name][1] / 2) for name in sizes}
-    top = min((y for _, y in places.values()), default=0.0)
-    places = {name: (x, y - top) for name, (x, y) in places.items()}
+    top = min((middles[name] - boxes[name][1] / 2 for name in boxes), default=0.0)
+    places = {name: (lefts[layer[name]], middles[name] - boxes[name][1] / 2 - top) for name in sizes}
     lines = {}
     for edge, turned in forward.items():
         names = [name for name, _ in chains[edge]]
@@ -59,7 +58,7 @@ def lay_out(sizes: Mapping[str, Point], edges: Iterable[tuple[str, str]]) -> Lay
             (places[names[-1]][0], middles[names[-1]] - top),
         ]
         lines[(edge[1], edge[0]) if turned else edge] = points[::-1] if turned else points
-    height = max((y + boxes[name][1] for name, (_, y) in places.items()), default=0.0)
+    height = max((middles[name] + boxes[name][1] / 2 for name in boxes), default=0.0) - top
     return Layout(max(0.0, x - _ALONG), height, places, lines)
 
 

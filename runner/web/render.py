@@ -27,7 +27,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        moment=words.moment, span=words.span, rate=words.rate, number="{:,}".format, seconds=_seconds, drawn=_drawn
+        counted=words.counted,
+        moment=words.moment,
+        span=words.span,
+        rate=words.rate,
+        number="{:,}".format,
+        seconds=_seconds,
+        drawn=_drawn,
     )
     environment.globals.update(fills=FILLS)
     return environment

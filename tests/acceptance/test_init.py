@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import runner
+from tests.web.served import served
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -122,6 +123,11 @@ def test_from_a_wheel_to_the_example(installed: Path, tmp_path: Path) -> None:
     assert again.returncode == 0
     assert "6 done" in again.stderr
     assert "new" not in again.stderr
+    well(installed / "runner", "report", "-o", "report.html", cwd=tmp_path)
+    assert "</svg>" in (tmp_path / "report.html").read_text()
+    with served(tmp_path, str(installed / "runner")) as site:
+        assert "6 jobs" in site.get("/jobs").text
+        assert site.get("/static/style.css").ok
 
 
 def test_the_demonstration_makes_its_project_from_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_bounds_end_a_run_and_are_for_one_call_only() -> None:
     [
         (["run", "nowhere:flow"], 2, "nowhere"),
         (["run", "noticed_jobs:flow", "--stop-after", "late"], 2, "05:30"),
-        (["run", "noticed_jobs:flow", "--max-wait", "soon"], 2, "no age"),
+        (["run", "noticed_jobs:flow", "--max-wait", "soon"], 2, "no length of time"),
     ],
 )
 def test_why_a_run_did_not_begin(words: list[str], code: int, says: str) -> None:

@@ -43,6 +43,7 @@ def test_every_line_goes_from_box_to_box(given_: tuple[int, set[tuple[int, int]]
             assert not points
             continue
         (xa, ya), (xb, yb) = layout.places[a], layout.places[b]
+        assert all(-0.01 <= y <= layout.height + 0.01 for _, y in points), "a picture of that height shows it"
         for (x, y), (end_x, end_y) in (((xa, ya), points[0]), ((xb, yb), points[-1])):
             assert end_x in (x, x + SIZE[0])
             assert end_y == pytest.approx(y + SIZE[1] / 2)

@@ -39,8 +39,9 @@ class Served:
 
 
 @contextmanager
-def served(root: Path) -> Iterator[Served]:
-    command = [sys.executable, "-m", "runner", "-C", str(root), "ui", "--port", "0", "--token", TOKEN]
+def served(root: Path, *runner: str) -> Iterator[Served]:
+    """`runner`: the command, if it is another than that of this environment."""
+    command = [*(runner or (sys.executable, "-m", "runner")), "-C", str(root), "ui", "--port", "0", "--token", TOKEN]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

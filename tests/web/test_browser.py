@@ -141,6 +141,7 @@ def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(
 ) -> None:
     expect(page.get_by_text("No run yet")).to_be_visible()
     expect(page.get_by_role("button", name="Stop the runner")).to_be_hidden()
+    expect(page.get_by_role("button", name="Retry all failed")).to_be_hidden()
     run = start()
     expect(page.get_by_text("alive")).to_be_visible(timeout=20_000)  # nobody has loaded the page anew
     expect(page.locator(".card", has_text="failed")).to_contain_text("1", timeout=20_000)
@@ -179,6 +180,7 @@ def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(
 def test_the_runner_is_stopped_by_a_click(root: Path, start: Start, page: Page) -> None:
     run = start("--workers", "1")  # so that the last job has to wait
     expect(page.get_by_text("alive")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Retry all failed")).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Stop the runner").click()
     expect(page.get_by_role("status")).to_contain_text("was asked to stop")
     wait_for("the worker has given back what it had not begun", lambda: os.listdir(root / "state" / "pending"))

@@ -94,7 +94,7 @@ def test_a_job_by_the_beginning_of_its_id(site: Served) -> None:
 def test_the_list_by_status_task_and_text(site: Served) -> None:
     assert "60 jobs" in site.get("/jobs?status=done").text
     assert id_of("p", "Parse") in site.get("/jobs?task=Parse").text
-    assert "1 jobs" in site.get("/jobs?q=example.org/17").text
+    assert "1 job" in site.get("/jobs?q=example.org/17").text
     first, second = site.get("/jobs?page=1").text, site.get("/jobs?page=2").text
     ids = [set(re.findall(r"[A-Z]\w+-[0-9a-f]{16}", text)) for text in (first, second)]
     assert [len(found) for found in ids] == [50, 12]
