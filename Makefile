@@ -1,5 +1,5 @@
 # make demo     a small site, scraped, killed half way, resumed
-# make test     all tests; those that need root, nginx or strace say so and are skipped where these are missing
+# make test     all tests; those that need root, nginx, strace, tmux or chromium say so where these are missing
 # make check    ruff, mypy --strict, import-linter
 # make bench    what a job costs, beside what its file operations alone cost, and beside other tools: about an hour
 # make bench-smoke  counts, not times: file operations and syncs a job, what a start reads (needs strace)
@@ -56,5 +56,5 @@ torture: $(READY)
 	@RUNNER_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults tests/acceptance/test_probe.py tests/acceptance/test_scrape_site.py
 
 clean:
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .screenshots build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

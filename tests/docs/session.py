@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -92,7 +93,7 @@ class Session:
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         settings = {"HOME": str(self.home), "PATH": path, "NO_COLOR": "1", "COLUMNS": "240"}
-        return subprocess.run(
+        with subprocess.Popen(
             words,
             cwd=self.folder,
             env=os.environ | settings,
@@ -100,9 +101,14 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                said = process.communicate(timeout=SECONDS)[0]
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # what the shell has started, too
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, said)
 
 
 def is_set_up(command: Command) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
@@ -21,6 +19,7 @@ from runner.core.model import TRANSITIONS, Status
 from runner.settings import load_settings
 from runner.store import codec
 from runner.store.shelf import FOLDERS
+from tests.docs.made import script
 from tests.docs.markdown import ROOT, Command, Page, commands, pages
 from tests.docs.session import FILE, Session, alike, fits, is_set_up
 
@@ -248,24 +247,15 @@ def test_every_status_is_told() -> None:
 # ------------------------------------------------------------------------------------------------ what it is drawn from
 
 
-def make_transitions() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_transitions", ROOT / "docs" / "make_transitions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_diagram_is_that_of_the_table() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    assert make_transitions().drawn(text) == text, "run: python docs/make_transitions.py"
+    assert script("make_transitions").drawn(text) == text, "run: python docs/make_transitions.py"
     for (source, step), target in TRANSITIONS.items():
         assert re.search(rf"^    {source} --> {target} : .*\b{step}\b", text, re.MULTILINE), (source, step, target)
 
 
 def test_a_diagram_that_is_out_of_date_is_seen() -> None:
-    module = make_transitions()
+    module = script("make_transitions")
     old = f"before\n{module.BEGIN}\nsomething old\n{module.END}\nafter\n"
     assert "something old" not in module.drawn(old)
     assert module.drawn(old).startswith("before\n")
