@@ -46,6 +46,7 @@ class Warden:
         self._clock = clock
         self._started = 0  # jobs that were claimed, and not given back unbegun
         self._stopped = False
+        self._looks = bounds.fail_fast or bounds.max_jobs is not None  # at each move: there are many
 
     def room(self, free: int) -> int:
         """How many of so many free places may be filled."""
@@ -59,7 +60,7 @@ class Warden:
             self._reached(f"the next retry is {span(seconds)} away, more than --max-wait")
 
     def moved(self, moves: Sequence[Move], now: float) -> None:
-        for move in moves:
+        for move in moves if self._looks else ():
             if move.step is Step.CLAIM:
                 self._started += 1
             elif move.step is Step.REQUEUE and move.record is None and move.change is None:
