@@ -1,4 +1,5 @@
-"""What it costs to look: `status` over done jobs, and `--help`, beside what no look can do without.
+"""What it costs to look: `status` and the live page's list over done jobs, and `--help`, beside what no look can do
+without.
 
 python -m bench.looks [--smoke] [--dir DIR] [--jobs 100000] [--rounds 9]
 
@@ -14,9 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import requests
 
 from bench import bars
 from bench.ground import arguments, command, count, ground
@@ -24,6 +28,7 @@ from bench.noop import up_to_date
 
 BAR_STATUS, STRETCH_STATUS = 3.0, 2.0  # times the floor, at the bar's number of jobs
 BAR_HELP, STRETCH_HELP = 6.0, 4.0
+BAR_PAGE = 12.0  # of our own: nobody waits for a page
 BAR_JOBS = 100_000
 
 
@@ -35,6 +40,7 @@ class Round:
     scan: float
     status: float
     help: float
+    page: float
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,35 @@ def scan(state: Path) -> float:
     return time.perf_counter() - begin
 
 
-def measure(project: Path) -> Round:
+@contextmanager
+def live_page(project: Path) -> Iterator[str]:
+    """The address of the live page."""
+    words = command(project, "ui", "--port", "0")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().partition("/?")[0]
+        finally:
+            process.terminate()
+
+
+def asked(address: str, jobs: int) -> float:
+    """Seconds for the middle of the list of all jobs."""
+    begin = time.perf_counter()
+    answer = requests.get(f"{address}/jobs?page={max(1, jobs // 100)}", timeout=60)
+    took = time.perf_counter() - begin
+    if f"{jobs:,} job" not in answer.text:
+        sys.exit(f"the list does not have {jobs:,} jobs:\n{answer.text[:2000]}")
+    return took
+
+
+def measure(project: Path, address: str, jobs: int) -> Round:
     return Round(
         bare=seconds([sys.executable, "-c", "pass"]),
         scan=scan(project / "state"),
         status=seconds(command(project, "status")),
         help=seconds(command(project, "--help")),
+        page=asked(address, jobs),
     )
 
 
@@ -96,16 +125,19 @@ def main() -> int:
     with ground(options.dir) as folder:
         project = up_to_date(folder, "outputs", jobs)
         jobs = count(project, "done")
-        measure(project)  # so that the first round finds names and modules in memory, too
-        measured = [measure(project) for _ in range(rounds)]
+        with live_page(project) as address:
+            measure(project, address, jobs)  # so that the first round finds names and modules in memory, too
+            measured = [measure(project, address, jobs) for _ in range(rounds)]
     status = Row("status", jobs, lambda each: each.status, lambda each: each.bare + each.scan, measured)
     help = Row("--help", jobs, lambda each: each.help, lambda each: each.bare, measured)
-    print(HEADING, status, help, sep="\n")
+    page = Row("a page", jobs, lambda each: each.page, lambda each: each.scan, measured)
+    print(HEADING, status, help, page, sep="\n")
     if options.smoke:
         print("\nso few jobs show that it works; the figures mean nothing")
         return 0
     good = bars.met(f"status over {jobs:,} jobs", status.ratio, BAR_STATUS, STRETCH_STATUS)
     good &= bars.met("--help", help.ratio, BAR_HELP, STRETCH_HELP)
+    good &= bars.met(f"a page of the list of {jobs:,} jobs", page.ratio, BAR_PAGE)
     return 0 if good else 1
 
 

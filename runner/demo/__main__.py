@@ -145,7 +145,9 @@ def show_texts() -> None:
   jq '.task, .params, .result.outputs' {STATE}/done/{PARSES}*.json | head -20
   jq -r '.result.value' {STATE}/done/{FETCHES}*.json | head -20
   {shown("status")}
-  {shown("list", "--task", "ParsePage")}""")
+  {shown("list", "--task", "ParsePage")}
+  {shown("report", "-o", f"{FOLDER}/report.html")}    # the killed run and its resumption, on one page
+  {shown("ui")}    # the same in a browser, live""")
 
 
 def demonstrate() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -76,6 +77,10 @@ def test_the_lines_of_the_crontab(home: Path) -> None:
     assert not (home / "mail").exists(), "there is nothing to tell"
 
 
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq, as the example has it")
+
+
+@needs_jq
 def test_a_failure_is_told_by_mail(home: Path) -> None:
     (home / "site" / "jobs" / "__init__.py").write_text(JOBS.replace("least: int = 1", "least: int = 0"))
     line = re.split(r"\s{2,}", blocks("cron")[0].splitlines()[0], maxsplit=1)[1]
@@ -86,6 +91,7 @@ def test_a_failure_is_told_by_mail(home: Path) -> None:
     assert "ZeroDivisionError" in told["failures"][0]["error"]
 
 
+@needs_jq
 def test_a_run_that_cannot_start_is_told_by_mail(home: Path) -> None:
     (home / "site" / "jobs" / "__init__.py").write_text("import nothing_of_this_name\n")
     line = re.split(r"\s{2,}", blocks("cron")[0].splitlines()[0], maxsplit=1)[1]
