@@ -14,13 +14,14 @@ from runner.cli.completion import job_ids
 from runner.cli.pages import print_explained, print_plan
 from runner.cli.paper import paper
 from runner.cli.project import Project
-from runner.cli.work import due_options, flags_of, run_options, target_of, wanted_of
+from runner.cli.work import due_options, flags_of, leave_options, run_options, target_of, wanted_of
 
 
 @click.command()
 @click.argument("target", required=False)
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE ...]")
 @run_options
+@leave_options
 @due_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
@@ -29,7 +30,8 @@ def plan(project: Project, /, target: str | None, arguments: tuple[str, ...], as
 
     What will run: due as far as is known now, and certain to be asked for (as long as nothing fails). What is expected
     to run: due, if the job that found it last time finds it again. What may run: it reads what will be made anew. Whom
-    nobody has found so far cannot be told. The flow is called, and so is downstream_tasks() of what is up to date.
+    nobody has found so far cannot be told. The flow is called, and so is downstream_tasks() of what is up to date. When
+    `run` would leave, and whom it would tell, makes no difference here.
 
     \b
     Examples:

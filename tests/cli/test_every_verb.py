@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from runner.cli import cli
 from runner.errors import RunnerError
 from tests.cli.test_look import built, call
 from tests.views.state import RUN, Built, done_attempt, failed_attempt, id_of
@@ -146,3 +148,13 @@ def test_a_disk_that_is_full(built: Built, words: list[str]) -> None:
     assert found.returncode == 4
     assert found.stderr.count(b"\n") == 1, found.stderr
     assert b"No space left" in found.stderr
+
+
+def test_plan_and_resume_take_what_run_takes() -> None:
+    def flags(verb: str) -> set[str]:
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        return {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+
+    assert flags("plan") - {"--json"} == flags("run") - {"--dry-run"}
+    assert flags("run") - flags("resume") == {"--force", "--force-task", "--adopt", "--verify", "--dry-run"}
