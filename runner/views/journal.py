@@ -7,9 +7,8 @@ Relies on the form of its lines, compact JSON, where a text such as `"step":"fin
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +18,7 @@ from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.store.shelf import RUNS
+from runner.views.reading import opened
 
 _CHUNK = 256 << 10
 _TAIL = 256 << 10
@@ -68,7 +68,7 @@ def count_finished(store: FolderStore, run: str) -> int:
 
 def rate(store: FolderStore, run: str, now: float) -> float | None:
     """Jobs that finished or failed per second, over the last minute; None: nothing to tell it by."""
-    with _opened(store, run) as descriptor:
+    with opened(store, RUNS, run + _SUFFIX) as descriptor:
         if descriptor is None:
             return None
         size = os.fstat(descriptor).st_size
@@ -137,21 +137,6 @@ def _whole_lines(store: FolderStore, run: str) -> Iterator[bytes]:
 
 
 def _chunks(store: FolderStore, run: str) -> Iterator[bytes]:
-    with _opened(store, run) as descriptor:
+    with opened(store, RUNS, run + _SUFFIX) as descriptor:
         while descriptor is not None and (chunk := os.read(descriptor, _CHUNK)):
             yield chunk
-
-
-@contextmanager
-def _opened(store: FolderStore, run: str) -> Iterator[int | None]:
-    """A descriptor of the journal; None if there is none that can be read."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(run + _SUFFIX, flags, dir_fd=store.shelf.fds[RUNS])
-    except (OSError, KeyError):
-        yield None
-        return
-    try:
-        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    finally:
-        os.close(descriptor)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import zip_longest
 
 from msgspec import Struct
@@ -22,6 +20,7 @@ from runner.errors import UsageError
 from runner.store.codec import SCHEMA
 from runner.store.folders import FolderStore
 from runner.store.shelf import LOGS
+from runner.views.reading import opened
 
 LOG_LINES = 20
 """How many lines at the end of a log are shown beside other things."""
@@ -69,7 +68,7 @@ def path_of(store: FolderStore, id: str) -> str:
 
 def log_tail(store: FolderStore, id: str, lines: int = LOG_LINES) -> LogTail | None:
     """The end of a job's log; None if it has none."""
-    with _opened(store, id) as descriptor:
+    with opened(store, LOGS, f"{id}.log") as descriptor:
         if descriptor is None:
             return None
         size = os.fstat(descriptor).st_size
@@ -86,7 +85,7 @@ def read_log(store: FolderStore, id: str, status: str, attempt: int | None = Non
     Raises UsageError where there is no such attempt in it.
     """
     data = b""
-    with _opened(store, id) as descriptor:
+    with opened(store, LOGS, f"{id}.log") as descriptor:
         while descriptor is not None and (chunk := os.read(descriptor, _CHUNK)):
             data += chunk
     parts = list(_parts(data))
@@ -128,7 +127,7 @@ def text_of(
     start, seen = 0 if lines is None else _last(store, id, lines), None
     while True:
         settled = not follow or store.find(id) not in _OPEN  # asked before the last look, which then is late enough
-        with _opened(store, id) as descriptor:
+        with opened(store, LOGS, f"{id}.log") as descriptor:
             if descriptor is not None:
                 found = os.fstat(descriptor)
                 file = found.st_dev, found.st_ino
@@ -146,7 +145,7 @@ def text_of(
 
 def _last(store: FolderStore, id: str, lines: int) -> int:
     """Where the last so many lines of a log begin. What follows its last line break is a line, too."""
-    with _opened(store, id) as descriptor:
+    with opened(store, LOGS, f"{id}.log") as descriptor:
         end = 0 if descriptor is None else os.fstat(descriptor).st_size
         if descriptor is None or not end or lines <= 0:
             return end
@@ -161,18 +160,3 @@ def _last(store: FolderStore, id: str, lines: int) -> int:
                     return begin + stop + 1
             end = begin
         return 0
-
-
-@contextmanager
-def _opened(store: FolderStore, id: str) -> Iterator[int | None]:
-    """A descriptor of the log; None if there is none that can be read."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(f"{id}.log", flags, dir_fd=store.shelf.fds[LOGS])
-    except (OSError, KeyError):
-        yield None
-        return
-    try:
-        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    finally:
-        os.close(descriptor)

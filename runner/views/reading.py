@@ -6,6 +6,9 @@ Must not change anything, nor wait.
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from runner.core.model import FLOW_ORDER, Status
@@ -64,6 +67,21 @@ def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Stat
         return None
     data, status = found
     return store.shelf.parse(data, id, status), status
+
+
+@contextmanager
+def opened(store: FolderStore, folder: str, name: str) -> Iterator[int | None]:
+    """A descriptor of a file in one of the state's folders; None if there is none that can be read."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=store.shelf.fds[folder])
+    except (OSError, KeyError):
+        yield None
+        return
+    try:
+        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
 
 
 def names(store: FolderStore, folder: str) -> list[str]:

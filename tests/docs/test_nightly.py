@@ -14,25 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_notice import JOBS
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "nightly.md").read_text()
 BARE = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "me", "USER": "me"}  # crontab(5)
-
-JOBS = """
-from dataclasses import dataclass
-from runner import Output, Task
-
-@dataclass
-class Make(Task):
-    number: int
-    filepath: Output
-    retries = 0
-
-    def run(self):
-        self.filepath.write_text(str(10 // self.number))
-
-def flow(least: int = 1):
-    return [Make(number, f"data/{number}") for number in range(least, 4)]
-"""
 
 
 def blocks(language: str) -> list[str]:
