@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from typing import Any, TextIO
 from weakref import WeakSet
 
-from runner.workers.hearing import Hearing
+from runner.workers.hearing import Hearing, TooMany
 
 MAX_BYTES = 10_000_000
 """What one attempt may write to its job's log; the rest is counted, not kept."""
@@ -40,11 +40,12 @@ class Log:
         self._header = header
         self._fd = -1
         self._written = 0
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()  # a signal's handler may print while its thread writes
         self._lost = False
         self._hearing: Hearing | None = None
         self._begun: dict[int, bytes] = {}  # lines, by threads
         self.closed = False
+        self._pid = os.getpid()
         _LOGS.add(self)
 
     def say(self, data: bytes) -> None:
@@ -64,8 +65,7 @@ class Log:
 
     def write(self, data: bytes) -> None:
         """Add to the file. Where that cannot be, it is said once, and what follows is lost: no task fails of it."""
-        if self._hearing is not None:
-            self._hearing.catch_up()
+        self.catch_up()
         self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -75,7 +75,8 @@ class Log:
                     self._write(data)
         except OSError as error:
             self._lost = True
-            print(f"worker {os.getpid()}: the log {self._path}: {error.strerror}", file=sys.__stderr__)
+            with suppress(OSError, ValueError):
+                print(f"worker {os.getpid()}: the log {self._path}: {error.strerror}", file=sys.__stderr__)
 
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
@@ -87,35 +88,55 @@ class Log:
             os.write(self._fd, data[:room])
 
     def descriptor(self) -> int | None:
-        """One for processes that are going to be started; None where there is none to be had."""
-        with suppress(OSError, RuntimeError), self._writing:  # no descriptors, no threads
-            if self._hearing is None and not self.closed:
-                self._hearing = Hearing(self._take, self._end)
-        return self._hearing.descriptor if self._hearing is not None else None
+        """One for a process that is going to be started, to be closed then; None where there is none to be had."""
+        with suppress(OSError, RuntimeError, TooMany), self._writing:
+            if self.closed:
+                return None
+            if self._hearing is None and os.getpid() == self._pid:  # a fork's would end with it
+                self._hearing = Hearing(self._take, self._heard_out)
+            return None if self._hearing is None else self._hearing.descriptor()
+        return None
+
+    def catch_up(self) -> None:
+        """Add what processes have said so far."""
+        if (hearing := self._hearing) is not None:
+            hearing.catch_up()
 
     def close(self) -> None:
         """The attempt is over."""
-        self.closed = True  # a thread that the task has left behind may go on printing
+        with self._writing:
+            self.closed = True  # a thread that the task has left behind may go on printing
+            hearing = self._hearing
         while self._begun:
-            self.write(self._begun.popitem()[1])
-        if self._hearing is not None:
-            self._hearing.close()
+            with suppress(KeyError):
+                self.write(self._begun.popitem()[1])
+        if hearing is not None:
+            hearing.close()
         else:
             self._end()
 
-    def _end(self) -> None:
-        if self._fd < 0:
-            return
+    def _heard_out(self) -> None:
+        """Nobody has the pipe any more."""
         with self._writing:
+            self._hearing = None
+            if not self.closed:  # a task has closed it
+                return
+        self._end()
+
+    def _end(self) -> None:
+        with self._writing:
+            self._lost = True  # who speaks just now must not make it anew
+            if self._fd < 0:
+                return
             with suppress(OSError):
                 if self._written > MAX_BYTES:
                     os.write(self._fd, f"\n[{self._written - MAX_BYTES:,} more bytes were not kept]\n".encode())
-            os.close(self._fd)
+                os.close(self._fd)
             self._fd = -1
 
     def freed(self) -> None:
         """Nobody holds the lock any more, nor has begun a line."""
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self._begun.clear()
 
 
@@ -204,26 +225,39 @@ class _Bytes(io.RawIOBase):
 
 
 _POPEN = subprocess.Popen.__init__
-_STDOUT, _STDERR = 4, 5  # where they stand among the arguments of Popen that are given without a name
+_PLACES = (4, "stdout"), (5, "stderr")  # where they stand among the arguments that are given without a name
 
 
 @functools.wraps(_POPEN)
 def _popen(process: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
     """Start a process: what it was given no place to write to, or our own, goes to the log."""
-    log = _log()
-    if log is not None and (descriptor := log.descriptor()) is not None:
-        given = list(args)
-        for number, name in ((_STDOUT, "stdout"), (_STDERR, "stderr")):
-            if len(given) > number:
-                given[number] = descriptor if _is_ours(given[number]) else given[number]
-            elif _is_ours(kwargs.get(name)):
+    given = {name: args[n] if len(args) > n else kwargs.get(name) for n, name in _PLACES}
+    log = _log() if any(map(_is_ours, given.values())) else None
+    descriptor = log.descriptor() if log is not None else None
+    if descriptor is None:
+        _POPEN(process, *args, **kwargs)
+        return
+    words = list(args)
+    for n, name in _PLACES:
+        if _is_ours(given[name]):
+            if len(words) > n:
+                words[n] = descriptor
+            else:
                 kwargs[name] = descriptor
-        args = tuple(given)
-    _POPEN(process, *args, **kwargs)
+    try:
+        _POPEN(process, *words, **kwargs)
+    finally:
+        os.close(descriptor)
 
 
 def _is_ours(place: object) -> bool:
     return place is None or isinstance(place, (Router, _Bytes))
+
+
+def _caught_up() -> None:
+    """Before a fork: what it says comes after what was said."""
+    for log in list(_LOGS):
+        log.catch_up()
 
 
 def _freed() -> None:
@@ -235,7 +269,7 @@ def _freed() -> None:
 def install(level: str) -> None:
     """Route this process's stdout, stderr and logging, and those of the processes that it starts."""
     subprocess.Popen.__init__ = _popen  # type: ignore[method-assign, assignment]
-    os.register_at_fork(after_in_child=_freed)
+    os.register_at_fork(before=_caught_up, after_in_child=_freed)
     sys.stdout = Router(sys.__stderr__ or sys.stderr)
     sys.stderr = Router(sys.__stderr__ or sys.stderr)
     logging.Formatter.converter = time.gmtime
