@@ -53,6 +53,12 @@ class Warden:
         most = self._bounds.max_jobs
         return free if most is None else min(free, most - self._started)
 
+    def left(self) -> None:
+        """Somebody could be started, or will have to be, and nobody is at work."""
+        most = self._bounds.max_jobs
+        if most is not None and self._started >= most:
+            self._reached(f"{self._started:,} jobs were started (--max-jobs)")
+
     def waits(self, seconds: float) -> None:
         """Nothing can be done before so many seconds are over."""
         most = self._bounds.max_wait
@@ -65,7 +71,8 @@ class Warden:
                 self._started += 1
             elif move.step is Step.REQUEUE and move.record is None and move.change is None:
                 self._started -= 1
-            elif move.target is Status.FAILED and self._bounds.fail_fast:
+            elif move.target is Status.FAILED and self._bounds.fail_fast and (move.record or move.change):
+                # Else it had failed in an earlier run, which did not live to move it.
                 self._reached(f"{move.id} failed (--fail-fast)")
 
     def replied(self, reply: Reply) -> None:
@@ -78,8 +85,6 @@ class Warden:
         bounds = self._bounds
         if bounds.stop_at is not None and self._clock() >= bounds.stop_at:
             self._reached("its time is over (--stop-after)")
-        elif bounds.max_jobs is not None and self._started >= bounds.max_jobs and not engine.busy:
-            self._reached(f"{self._started:,} jobs were started (--max-jobs)")
 
     def _reached(self, what: str) -> None:
         if not self._stopped:
@@ -99,4 +104,8 @@ def parse_stop(text: str, now: float) -> float:
     if hour > 23 or minute > 59:
         raise UsageError(f"{text!r} is no time of the day")
     today = datetime.fromtimestamp(now).replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return next(at for day in range(3) if (at := (today + timedelta(days=day)).timestamp()) > now)
+    days = [today + timedelta(days=day) for day in range(3)]
+    found = {day.replace(fold=fold).timestamp() for day in days for fold in (0, 1)}
+    # Where clocks are put back it comes twice; where they are put forward it does not, and means an hour later.
+    there = {at for at in found if (when := datetime.fromtimestamp(at)).hour == hour and when.minute == minute}
+    return min(at for at in there | {day.timestamp() for day in days} if at > now)

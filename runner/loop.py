@@ -228,6 +228,8 @@ class Loop:
         if not (engine.claimable or idle or (due is not None and due <= self._clock())):
             return []
         free = self._warden.room(self._executor.free())
+        if free <= 0 and not engine.busy and (engine.claimable or (idle and not engine.finished)):
+            self._warden.left()
         self._full = free <= 0  # however much is due: an outcome comes first
         commands = engine.handle(Slots(free), self._clock()) if free > 0 else []
         self._sated = free <= sum(type(command) is Launch for command in commands)

@@ -137,11 +137,14 @@ class Progress:
         if not self._live:
             self.say(self._line(engine, clock))
             return
+        lines, self._lines = self._lines, []
+        below = [self._line(engine, clock), *self._held(engine)]
+        self._written(lambda: self._show(self._rows(engine, clock), below, lines))
+
+    def _show(self, rows: list[Row], below: list[str], lines: list[str]) -> None:
         if self._screen is None:
             self._screen = Screen(self._stream)
-        lines, self._lines = self._lines, []
-        screen, below = self._screen, [self._line(engine, clock), *self._held(engine)]
-        self._written(lambda: screen.show(self._rows(engine, clock), below, lines))
+        self._screen.show(rows, below, lines)
 
     def _written(self, write: Callable[[], object]) -> None:
         """Nobody may be there to see it (a closed pipe, a lost terminal): the work goes on."""

@@ -15,6 +15,8 @@ those that have not ended. Outputs, inbox/ and quarantine/ are never touched.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import stat
 from collections import Counter
@@ -30,6 +32,7 @@ from runner.core.model import Status
 from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import SCHEMA, JobFile
+from runner.store.files import tmp_name
 from runner.store.folders import FolderStore
 from runner.store.shelf import LOGS, RUNS, TMP, TRASH
 from runner.views.log import parts
@@ -39,7 +42,7 @@ from runner.views.reading import names, open_state, places
 _RUN = re.compile(r"\d{8}T\d{6}Z")
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _SETTLED = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
-_MAX_LOG = 1 << 30  # bytes; a log beyond that stays as it is until it is old as a whole
+_MAX_LOG = 1 << 27  # bytes; a log beyond that stays as it is until it is old as a whole
 _AT_ONCE = 1000  # records that are synced in one go
 
 
@@ -93,15 +96,17 @@ class Prune:
         reach = Reach(self._store)
         jobs, ids = self._jobs(reach)
         journals = self._journals(reach)  # before the records: that a run has ended is told there
+        runs, logs, trash = self._runs(reach), self._logs(), self._trash(reach)
+        self._cut(logs, reach)  # the last, as it takes room before it makes any
         return Pruned(
             state=self._store.path,
             dry_run=self._dry_run,
             before=codec.stamp(self._before),
             jobs=jobs,
             journals=journals,
-            runs=self._runs(reach),
-            logs=self._logs(),
-            trash=self._trash(reach),
+            runs=runs,
+            logs=logs,
+            trash=trash,
             ids=ids,
         )
 
@@ -180,27 +185,62 @@ class Prune:
         return tally
 
     def _logs(self) -> Tally:
-        """Whole files, and of the others what attempts of old runs wrote: a nightly job's log grows every night."""
         tally = Tally()
-        for name in names(self._store, LOGS):
-            if name.endswith(".log") and codec.is_id(name[:-4]):
-                with suppress(FileNotFoundError, BadJobFile):
-                    if self._files.stat(self._fds[LOGS], name).st_mtime <= self._before:
-                        self._delete(tally, LOGS, name)
-                    else:
-                        self._cut(tally, name)
+        for name, found in self._all_logs():
+            if found.st_mtime <= self._before:
+                self._delete(tally, LOGS, name)
         return tally
 
-    def _cut(self, tally: Tally, name: str) -> None:
-        data = self._files.read(self._fds[LOGS], name, _MAX_LOG)
-        start = next((start for start, run in parts(data) if not self._began_before(run)), 0)
-        if not start:
-            return
-        if not self._dry_run:
-            tmp = self._store.shelf.write_tmp(name[:-4], data[start:])
+    def _all_logs(self) -> Iterator[tuple[str, os.stat_result]]:
+        for name in names(self._store, LOGS):
+            if name.endswith(".log") and codec.is_id(name[:-4]):
+                with suppress(FileNotFoundError):
+                    yield name, self._files.stat(self._fds[LOGS], name)
+
+    def _cut(self, tally: Tally, reach: Reach) -> None:
+        """What attempts of old runs wrote into logs that are not old: a nightly job's log grows every night."""
+        written: list[tuple[str, str]] = []
+        for name, found in self._all_logs():
+            if found.st_mtime <= self._before:
+                continue
+            try:
+                data = self._files.read(self._fds[LOGS], name, _MAX_LOG)
+            except (FileNotFoundError, BadJobFile):
+                continue
+            start = next((start for start, run in parts(data) if not self._is_old(run, reach)), 0)
+            if not start:
+                continue
+            if not self._dry_run:
+                tmp = self._shortened(name, data[start:], found)
+                if tmp is None:
+                    break
+                written.append((name, tmp))
+            tally.count += 1
+            tally.bytes += start
+            if len(written) >= _AT_ONCE:
+                self._put(written)
+        self._put(written)
+
+    def _shortened(self, name: str, data: bytes, found: os.stat_result) -> str | None:
+        """A file in tmp/ for it, as old as it is itself; None where there is no room: then it has to stay."""
+        tmp = tmp_name(name[:-4])
+        try:
+            self._files.write(self._fds[TMP], tmp, data)
+        except OSError as error:
+            with suppress(OSError):
+                self._files.unlink(self._fds[TMP], tmp)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return None
+            raise
+        os.utime(tmp, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=self._fds[TMP])
+        return tmp
+
+    def _put(self, written: list[tuple[str, str]]) -> None:
+        if written:
+            self._store.sync()  # contents before names
+        for name, tmp in written:
             self._files.rename(self._fds[TMP], tmp, self._fds[LOGS], name)
-        tally.count += 1
-        tally.bytes += start
+        written.clear()
 
     def _trash(self, reach: Reach) -> Tally:
         tally = Tally()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,26 @@ def test_so_many_jobs_are_started_and_no_more(most: int) -> None:
 
 def test_a_run_whose_last_job_reaches_the_bound_is_complete() -> None:
     assert bounded([Noop(number) for number in range(10)], max_jobs=10) == (True, {"done": 10})
+
+
+@pytest.mark.parametrize("new", [0, 1])
+def test_what_only_has_to_be_looked_at_is_no_work_that_is_left(new: int) -> None:
+    assert bounded([Noop(number) for number in range(50)])[0]
+    rig = Rig(bounds=Bounds(max_jobs=1))
+    rig.recover()
+    assert rig.work([Noop(number) for number in range(50 + new)])
+    assert rig.counts() == {"done": 50 + new}
+
+
+def test_a_failure_that_only_lacked_its_rename_does_not_fail_fast(project: Path) -> None:
+    tasks.ACTIONS["never"] = lambda task: 1 / 0
+    assert bounded([Once("never")]) == (True, {"failed": 1})
+    id = id_of(Once("never"))
+    Path("state", "failed", f"{id}.json").rename(Path("state", "running", f"{id}.json"))
+    rig = Rig(bounds=Bounds(fail_fast=True))
+    rig.recover()
+    assert rig.work([Noop(number) for number in range(10)])
+    assert rig.counts() == {"failed": 1, "done": 10}
 
 
 def test_a_retry_is_a_start_of_its_own() -> None:
@@ -115,3 +136,27 @@ def test_when_it_is_to_stop(text: str, after: float) -> None:
 def test_what_is_no_time_to_stop(text: str) -> None:
     with pytest.raises(UsageError):
         parse_stop(text, NOON)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "after"),
+    [
+        ("2026-10-25T00:15:00+00:00", "02:30", 15 * 60),  # 02:15 in summer
+        ("2026-10-25T00:45:00+00:00", "02:30", 45 * 60),  # 02:45 in summer: it comes once more
+        ("2026-10-25T01:15:00+00:00", "02:30", 15 * 60),  # 02:15 in winter
+        ("2026-10-25T01:45:00+00:00", "02:30", 86400 - 15 * 60),
+        ("2026-03-29T00:15:00+00:00", "02:30", 75 * 60),  # 01:15, and there is no 02:30: 03:30 is meant
+        ("2026-03-29T00:15:00+00:00", "03:30", 75 * 60),
+    ],
+)
+def test_when_clocks_are_put_back_or_forward(
+    monkeypatch: pytest.MonkeyPatch, start: str, stop: str, after: float
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        now = datetime.fromisoformat(start).timestamp()
+        assert parse_stop(stop, now) - now == after
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -265,6 +266,50 @@ def test_a_log_that_grows_every_night_loses_its_old_nights(built: Built, dry_run
     assert logs["both"].read_text() == (old + old + new if dry_run else new)
     assert logs["new"].read_text() == new + old
     assert logs["none"].read_text() == "no header\n"
+
+
+def test_what_a_run_that_went_on_lately_wrote_is_not_old(built: Built) -> None:
+    """It began long ago, was interrupted, and resumed."""
+    built.run("20200101T020000Z", start="2020-01-01T02:00:00.000000Z")
+    log = built.state / "logs" / f"{id_of('a')}.log"
+    log.write_text(
+        "--- run 20200101T020000Z, attempt 1\nwritten an hour ago\n--- run 20990101T020000Z, attempt 1\nnew\n"
+    )
+    before = log.read_bytes()
+    assert api.prune(older=3600.0, state=built.state, root=built.root).logs.count == 0
+    assert log.read_bytes() == before
+
+
+def test_a_log_that_was_cut_is_as_old_as_it_was(built: Built) -> None:
+    log = built.state / "logs" / f"{id_of('a')}.log"
+    log.write_text("--- run 20200101T020000Z, attempt 1\nold\n--- run 20990101T020000Z, attempt 1\nnew\n")
+    aged(log, time.time() - 1800)
+    found = log.stat().st_mtime_ns
+    assert api.prune(older=3600.0, state=built.state, root=built.root).logs.count == 1
+    assert log.read_text() == "--- run 20990101T020000Z, attempt 1\nnew\n"
+    assert log.stat().st_mtime_ns == found
+
+
+def test_where_there_is_no_room_to_cut_the_rest_is_deleted(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = built.state / "logs" / f"{id_of('a')}.log"
+    log.write_text("--- run 20200101T020000Z, attempt 1\nold\n--- run 20990101T020000Z, attempt 1\nnew\n")
+    before = log.read_bytes()
+    trash = built.state / "trash" / "20200101T020000Z"
+    trash.mkdir(parents=True)
+    (trash / "page.html").write_text("x" * 1000)
+    write_whole = Files.write
+
+    def write_half(files: Files, folder: int, name: str, data: bytes) -> None:
+        if name.endswith(id_of("a")):
+            write_whole(files, folder, name, data[:3])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(files, folder, name, data)
+
+    monkeypatch.setattr(Files, "write", write_half)
+    pruned = api.prune(older=3600.0, state=built.state, root=built.root)
+    assert (pruned.logs.count, pruned.trash.count) == (0, 1)
+    assert log.read_bytes() == before
+    assert os.listdir(built.state / "tmp") == []
 
 
 def test_trash_by_its_run(built: Built) -> None:

@@ -202,8 +202,9 @@ class ReadyQueue:
         for keys, lane in self._lanes.items():
             if lane.place is _Place.PARKED and lane.at is not None:
                 key = keys[lane.gates.index(lane.at)][0]
-                found[key] = found.get(key, 0) + len(lane.heap)
-        return found
+                ready = sum(self._current.get(id) == serial for _, serial, id in lane.heap)
+                found[key] = found.get(key, 0) + ready
+        return {key: count for key, count in found.items() if count}
 
     def _lane(self, limits: Mapping[str, Limit]) -> _Lane:
         keys = tuple(limits.items())

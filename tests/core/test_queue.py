@@ -112,6 +112,8 @@ def test_those_that_wait_are_counted_by_what_they_wait_for() -> None:
     queue.release("a")
     start(queue, 0.6)
     assert queue.held() == {"x": 2, "host": 1}
+    queue.withdraw("c")
+    assert queue.held() == {"x": 1, "host": 1}, "who was withdrawn waits no more"
     for id in "bcdf":
         queue.release(id)
         start(queue, 100.0)
