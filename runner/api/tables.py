@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from runner.api.common import StrPath, places
+from runner.core.policy import CHARGED
 from runner.store.folders import FolderStore
 from runner.store.runs import Runs
 from runner.views.changes import KINDS
 from runner.views.gist import gists
-from runner.views.reading import open_state
+from runner.views.reading import open_state, records
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +36,17 @@ def _attempts(store: FolderStore) -> DataFrame:
     import pandas
 
     rows = [
-        (job.name, job.id, job.host, each.run, each.worker, each.started, each.seconds, each.outcome, each.change)
+        (
+            job.name,
+            job.id,
+            job.host,
+            each.run,
+            _small(each.worker),
+            each.started,
+            each.seconds,
+            each.outcome,
+            each.change,
+        )
         for job in gists(store)
         for each in job.attempts
     ]
@@ -49,11 +60,17 @@ def _attempts(store: FolderStore) -> DataFrame:
 def stats(by: By = "task", *, state: StrPath = "state", root: StrPath = ".") -> DataFrame:
     """One row for each task class, host or run: jobs, attempts, done, failed (attempts that were), and how long an
     attempt took in seconds (total, mean, median, 95 % quantile, longest). By "night": one row for each run, with how
-    many jobs were new, changed, unchanged, absent, gone, failed and blocked. Raises StateError.
+    many jobs were new, changed, unchanged, absent, gone, failed and blocked; `attrs["problems"]` has what is wrong with
+    records that could not be read. Raises StateError.
     """
     folder, path = places(root, state)
     with open_state(path, folder) as store:
         return _nights(store) if by == "night" else _grouped(_attempts(store), by)
+
+
+def _small(worker: int | None) -> int | None:
+    """A file may say anything; a column holds 64 bits."""
+    return worker if worker is not None and abs(worker) < 1 << 63 else None
 
 
 def _grouped(frame: DataFrame, by: str) -> DataFrame:
@@ -63,7 +80,7 @@ def _grouped(frame: DataFrame, by: str) -> DataFrame:
         jobs=("id", "nunique"),
         attempts=("id", "size"),
         done=("outcome", lambda outcomes: int((outcomes == "done").sum())),
-        failed=("outcome", lambda outcomes: int(outcomes.isin(["failed", "published", "died", "timeout"]).sum())),
+        failed=("outcome", lambda outcomes: int(outcomes.isin(CHARGED).sum())),
     ).assign(
         total_s=seconds.sum(),
         mean_s=seconds.mean(),
@@ -77,8 +94,9 @@ def _nights(store: FolderStore) -> DataFrame:
     import pandas
 
     runs = Runs(store)
+    found, problems = records(runs, runs.ids())
     rows = []
-    for run in map(runs.read, runs.ids()):
+    for run in found:
         counts = [sum(kinds.get(kind, 0) for kinds in run.changes.values()) for kind in KINDS]
         rows.append((run.id, run.target, run.start, run.ended, run.exit, *counts))
     frame = pandas.DataFrame(rows, columns=["run", "target", "start", "ended", "exit", *KINDS])
@@ -86,4 +104,6 @@ def _nights(store: FolderStore) -> DataFrame:
         frame[column] = pandas.to_datetime(frame[column], utc=True, format="ISO8601")
     frame.insert(4, "seconds", (frame["ended"] - frame["start"]).dt.total_seconds())
     frame["exit"] = frame["exit"].astype("Int64")
-    return frame.set_index("run")
+    frame = frame.set_index("run")
+    frame.attrs["problems"] = problems
+    return frame

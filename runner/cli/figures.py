@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,6 +50,8 @@ def _replace(output: Path, data: bytes) -> None:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
+        with suppress(FileNotFoundError):
+            part.chmod(target.stat().st_mode & 0o777)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -148,6 +151,8 @@ def stats(project: Project, by: str, form: str, output: Path | None, as_json: bo
     from runner import api
 
     frame = api.stats(cast(api.By, by), state=project.state, root=project.root)
+    for problem in frame.attrs.get("problems", ()):
+        tell(f"warning: {problem}")
     if as_json:
         with paper() as out:
             rows = json.loads(frame.reset_index().to_json(orient="records", date_format="iso"))
@@ -161,7 +166,7 @@ def stats(project: Project, by: str, form: str, output: Path | None, as_json: bo
 
 def _print_table(out: Paper, frame: DataFrame) -> None:
     if frame.empty:
-        tell("nothing has run yet")
+        tell("nothing has run yet" if frame.index.name != "host" else "no task has a parameter that is an address")
         return
     rows = [
         [str(name), *map(_cell, values)]
@@ -193,5 +198,5 @@ def _encoded(frame: DataFrame, form: str, output: Path | None) -> bytes:
     try:
         frame.to_parquet(buffer)
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: pip install 'runner[parquet]'") from error
+        raise UsageError("Parquet needs pyarrow: pip install pyarrow") from error
     return buffer.getvalue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from contextlib import suppress
 
 import click
 
@@ -32,7 +34,9 @@ def ui(project: Project, port: int, token: str | None) -> None:
         from runner.web.app import Site
         from runner.web.guard import Guard
     except ImportError as error:
-        raise UsageError(f"the live page needs {error.name}: pip install 'runner[ui]'") from error
+        raise UsageError(f"the live page needs {error.name}: pip install starlette uvicorn") from error
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", token):
+        raise UsageError("a token is made of letters, digits, - and _")
     if not project.state.is_dir():
         raise StateError(f"{project.state}: there is no state folder yet: `{project.command('run')}` makes it")
     listener = socket.socket()
@@ -46,10 +50,17 @@ def ui(project: Project, port: int, token: str | None) -> None:
         ) from error
     port = listener.getsockname()[1]
     guard = Guard(port, token)
+    site = Site(project.root, project.state, guard)
     click.echo(f"http://{HOST}:{port}/?token={guard.token}")
     tell("Ctrl-C ends it")
-    config = uvicorn.Config(
-        Site(project.root, project.state, guard).app(), log_level="warning", timeout_graceful_shutdown=1
-    )
-    with listener:
-        uvicorn.Server(config).run([listener])
+
+    class Server(uvicorn.Server):
+        """Lets browsers go that watch, else they would be cut off with a complaint."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            site.leave()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(site.app(), log_level="warning", timeout_graceful_shutdown=5)
+    with listener, suppress(KeyboardInterrupt):
+        Server(config).run([listener])

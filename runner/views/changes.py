@@ -117,4 +117,4 @@ def _kind(job: _Job, run: str) -> str | None:
         return "failed" if last.outcome in CHARGED else None
     if last.change is None and job.result is not None and job.result.run == run:
         return job.result.change
-    return last.change
+    return last.change if last.change in KINDS else None

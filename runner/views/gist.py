@@ -78,9 +78,10 @@ _decode = msgspec.json.Decoder(Gist).decode
 
 
 def gists(store: FolderStore) -> Iterator[Gist]:
-    """All jobs, by id."""
+    """All jobs, by id; what is in quarantine/ is none."""
     for id, status in sorted(store.scan().items()):
-        yield gist(store, id, status)
+        if status is not Status.QUARANTINE:
+            yield gist(store, id, status)
 
 
 def gist(store: FolderStore, id: str, status: Status) -> Gist:

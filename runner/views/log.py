@@ -30,7 +30,7 @@ LOOK_EVERY = 0.2
 
 _TAIL = 64 << 10
 _CHUNK = 256 << 10
-_HEADER = re.compile(rb"^--- run (\S+), attempt (\d+)$", re.M)
+_HEADER = re.compile(rb"^--- run (\d{8}T\d{6}Z), attempt (\d{1,9})$", re.M)
 _OPEN = (Status.PENDING, Status.RUNNING)
 
 
@@ -138,6 +138,8 @@ def text_of(
                     start += len(data)
                     yield decode(data)
         if settled:
+            if rest := decode(b"", True):
+                yield rest
             return
         yield ""
         sleep(LOOK_EVERY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from runner.errors import BadJobFile, StateError, UsageError
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
+from runner.store.runs import RunFile, Runs
 from runner.store.shelf import INBOX
 
 _CANDIDATES = 10
@@ -73,6 +74,9 @@ def read_job(store: FolderStore, id: str, status: Status) -> tuple[JobFile, Stat
 def opened(store: FolderStore, folder: str, name: str) -> Iterator[int | None]:
     """A descriptor of a file in one of the state's folders; None if there is none that can be read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if "/" in name or "\0" in name:  # it is to be in that folder, whoever made up the name
+        yield None
+        return
     try:
         descriptor = os.open(name, flags, dir_fd=store.shelf.fds[folder])
     except (OSError, KeyError):
@@ -88,6 +92,19 @@ def names(store: FolderStore, folder: str) -> list[str]:
     """The names in one of the state's folders that `ls` would show; none if there is no such folder."""
     fds = store.shelf.fds
     return [n for n in store.shelf.files.names(fds[folder]) if not n.startswith(".")] if folder in fds else []
+
+
+def records(runs: Runs, ids: Iterable[str]) -> tuple[list[RunFile], list[str]]:
+    """The records of these runs, and what is wrong with those that cannot be read: one damaged must not hide all."""
+    found, problems = [], []
+    for id in ids:
+        try:
+            found.append(runs.read(id))
+        except FileNotFoundError:
+            pass  # it was pruned just now
+        except (StateError, OSError) as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def quarantined(store: FolderStore) -> list[str]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from statistics import quantiles
 
 from msgspec import Struct
 
+from runner.core.policy import CHARGED
+from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import SCHEMA
 from runner.store.folders import FolderStore
@@ -33,9 +36,15 @@ PIXELS = 1000
 MOST_WORKERS = 64
 """How many workers are told apart; where many died, there were more."""
 
+MOST_LANES = 64
+"""How many things at once are shown of one worker; of more, bars lie on top of each other."""
+
+LONGEST = 1e9
+"""Seconds. What a job file says beyond that is no time."""
+
 _BLUR = 1e-4  # seconds: stamps and times are rounded
 _GROUPS, _EXAMPLES = 50, 10
-_NUMBERS = re.compile(r"\d+|[0-9a-f]{8,}|'[^']*'|\"[^\"]*\"")
+_NUMBERS = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
 
 
 class Bar(Struct, frozen=True):
@@ -110,7 +119,8 @@ class Retried(Struct, frozen=True):
 
 
 class RunReport(Struct, frozen=True, kw_only=True):
-    """`seconds`: from the run's beginning to its end, or to the last that is known of it."""
+    """`seconds`: from the run's beginning to its end, or to the last that is known of it; `span`: to what came last,
+    also where a clock was put back meanwhile."""
 
     schema: int = SCHEMA
     run: str
@@ -119,6 +129,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     ended: str | None
     exit: int | None
     seconds: float
+    span: float
     statuses: dict[str, int]  # of all jobs in the state
     outcomes: dict[str, int]  # of the run's attempts
     lanes: list[Lane]
@@ -132,10 +143,13 @@ class RunReport(Struct, frozen=True, kw_only=True):
 
 
 class _Try(Struct, frozen=True):
+    """An attempt. `start`, `end`: since the run's beginning. `seconds` None: nobody noted how long it took."""
+
     job: Gist
     attempt: GistAttempt
     start: float
     end: float
+    seconds: float | None
 
 
 def report(store: FolderStore, text: str | None = None) -> RunReport:
@@ -145,6 +159,7 @@ def report(store: FolderStore, text: str | None = None) -> RunReport:
     jobs = list(gists(store))
     began = codec.parse_stamp(run.start)
     tries = sorted(_tries(jobs, run.id, began), key=lambda each: each.start)
+    timed = [each for each in tries if each.seconds is not None]
     last = max((each.end for each in tries), default=0.0)
     seconds = codec.parse_stamp(run.ended) - began if run.ended is not None else last
     span = max(seconds, last, 0.001)
@@ -155,14 +170,15 @@ def report(store: FolderStore, text: str | None = None) -> RunReport:
         ended=run.ended,
         exit=run.exit,
         seconds=max(seconds, 0.0),
+        span=span,
         statuses=dict(Counter(job.status for job in jobs)),
         outcomes=dict(Counter(each.attempt.outcome for each in tries)),
-        lanes=_lanes(tries, span),
+        lanes=_lanes(timed, span),
         buckets=_buckets(tries, span),
-        durations=_durations(tries),
+        durations=_durations(timed),
         slowest=[
-            Slow(each.job.id, each.job.name, each.end - each.start, each.attempt.outcome)
-            for each in sorted(tries, key=lambda each: each.start - each.end)[:SLOWEST]
+            Slow(each.job.id, each.job.name, each.seconds or 0.0, each.attempt.outcome)
+            for each in sorted(timed, key=lambda each: -(each.seconds or 0.0))[:SLOWEST]
         ],
         failures=_failures(tries),
         retries=_retries(tries),
@@ -171,13 +187,25 @@ def report(store: FolderStore, text: str | None = None) -> RunReport:
     )
 
 
-def _tries(jobs: Iterable[Gist], run: str, began: float) -> Iterable[_Try]:
+def _tries(jobs: Iterable[Gist], run: str, began: float) -> Iterator[_Try]:
     for job in jobs:
+        end = 0.0
         for attempt in job.attempts:
-            if attempt.run != run or attempt.started is None or attempt.seconds is None:
-                continue
-            start = codec.parse_stamp(attempt.started) - began
-            yield _Try(job, attempt, max(0.0, start), max(0.0, start + attempt.seconds))
+            if attempt.run == run:
+                start = _since(attempt.started, began)
+                seconds = attempt.seconds
+                if start is None or seconds is None or not 0.0 <= seconds <= LONGEST:
+                    seconds = None
+                start = end if start is None else max(0.0, start)
+                end = start + (seconds or 0.0)
+                yield _Try(job, attempt, start, end, seconds)
+
+
+def _since(stamp: str | None, began: float) -> float | None:
+    """Seconds since then; None: nobody knows. A file may say anything."""
+    with suppress(BadJobFile, OverflowError):
+        return None if stamp is None else min(LONGEST, codec.parse_stamp(stamp) - began)
+    return None
 
 
 def _lanes(tries: Sequence[_Try], span: float) -> list[Lane]:
@@ -190,6 +218,8 @@ def _lanes(tries: Sequence[_Try], span: float) -> list[Lane]:
         worker = str(each.attempt.worker or "") if named else ""
         ends = free.setdefault(worker, [])
         number = next((n for n, end in enumerate(ends) if end <= each.start + _BLUR), len(ends))
+        if number >= MOST_LANES:
+            number = ends.index(min(ends))
         ends[number:] = [each.end, *ends[number + 1 :]]
         _draw(bars.setdefault((worker, number), []), each, span)
     return [Lane(worker, bars[worker, number]) for worker, number in sorted(bars, key=lambda key: bars[key][0].start)]
@@ -211,16 +241,17 @@ def _draw(lane: list[Bar], each: _Try, span: float) -> None:
 
 def _buckets(tries: Iterable[_Try], span: float) -> list[Bucket]:
     width = span / BUCKETS
-    counts: list[Counter[bool]] = [Counter() for _ in range(BUCKETS)]
+    counts: list[Counter[str]] = [Counter() for _ in range(BUCKETS)]
     for each in tries:
-        counts[min(BUCKETS - 1, int(each.end / width))][each.attempt.outcome == "done"] += 1
-    return [Bucket(n * width, count[True], count[False]) for n, count in enumerate(counts)]
+        kind = "failed" if each.attempt.outcome in CHARGED else each.attempt.outcome
+        counts[min(BUCKETS - 1, int(each.end / width))][kind] += 1
+    return [Bucket(n * width, count["done"], count["failed"]) for n, count in enumerate(counts)]
 
 
 def _durations(tries: Iterable[_Try]) -> list[Durations]:
     seconds: dict[str, list[float]] = {}
     for each in tries:
-        seconds.setdefault(each.job.name, []).append(each.end - each.start)
+        seconds.setdefault(each.job.name, []).append(each.seconds or 0.0)
     found = []
     for task, values in seconds.items():
         cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
@@ -234,7 +265,7 @@ def _failures(tries: Iterable[_Try]) -> list[FailureGroup]:
     groups: dict[tuple[str, str, str], list[_Try]] = {}
     for each in tries:
         error = each.attempt.error
-        if error is not None and each.attempt.outcome not in ("done", "later", "interrupted"):
+        if error is not None and each.attempt.outcome in CHARGED:
             groups.setdefault((each.job.name, error.type, _NUMBERS.sub("#", error.message)), []).append(each)
     found = []
     for (task, kind, _), these in groups.items():

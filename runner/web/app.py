@@ -7,15 +7,17 @@ Buttons hand in commands as the command line does. Must not wait for a runner, n
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -26,6 +28,7 @@ from starlette.routing import Route
 
 from runner import api
 from runner.errors import RunnerError, UsageError
+from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.store.runs import Runs
 from runner.views.changes import KINDS
@@ -33,10 +36,11 @@ from runner.views.gist import gists
 from runner.views.graph import graph
 from runner.views.listing import page_of, readers
 from runner.views.log import log_tail
-from runner.views.reading import open_state, resolve
+from runner.views.reading import in_inbox, open_state, records, resolve
 from runner.views.report import report
 from runner.views.show import show
 from runner.views.status import look
+from runner.web.asking import why
 from runner.web.guard import HEADERS, Guard
 from runner.web.metrics import metrics
 from runner.web.render import colours, render
@@ -47,7 +51,13 @@ LOOK_EVERY = 1.0
 PAGE = 50
 """Jobs on one page of the list."""
 
+HEAVY = 2
+"""How many pages that read all job files are made at once."""
+
+_FORM = 8192  # bytes
+
 _LOG_LINES = 400
+_TOKEN = "To act, open the address with the token that `python -m runner ui` printed at its start."
 
 
 class Site:
@@ -57,26 +67,33 @@ class Site:
         self._root = root
         self._state = state
         self._guard = guard
+        self._heavy = CapacityLimiter(HEAVY)
+        self._seen: tuple[float, str] = (-LOOK_EVERY, "")  # the overview, for all browsers
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Let browsers go that watch. To be called on the event loop."""
+        self._leaving.set()
 
     def app(self) -> Starlette:
         """As an ASGI application."""
-        pages: list[tuple[str, Callable[[Request], Response]]] = [
-            ("/", self._overview),
-            ("/jobs", self._jobs),
-            ("/jobs/{id}", self._job),
-            ("/graph", self._graph),
-            ("/runs", self._runs),
-            ("/runs/{run}", self._run),
-            ("/metrics", self._metrics),
-            ("/static/{name}", _static),
+        pages: list[tuple[str, Callable[[Request], Response], CapacityLimiter | None]] = [
+            ("/", self._overview, None),
+            ("/jobs", self._jobs, None),
+            ("/jobs/{id}", self._job, None),
+            ("/graph", self._graph, self._heavy),
+            ("/runs", self._runs, None),
+            ("/runs/{run}", self._run, self._heavy),
+            ("/metrics", self._metrics, None),
         ]
-        routes = [Route(path, page) for path, page in pages]
+        routes = [Route(path, _limited(page, limiter)) for path, page, limiter in pages]
+        routes.append(Route("/static/{name}", _static))
         routes.append(Route("/live", self._live))
         routes.append(Route("/act", self._act, methods=["POST"]))
         return Starlette(
             routes=routes,
             middleware=[Middleware(_Guarded, guard=self._guard)],
-            exception_handlers={RunnerError: _said},
+            exception_handlers={RunnerError: _said, 404: _nothing},
         )
 
     # ------------------------------------------------------------------------------------------------------- to look
@@ -86,12 +103,11 @@ class Site:
         with open_state(self._state, self._root) as store:
             yield store
 
-    def _page(self, request: Request, template: str, **values: Any) -> HTMLResponse:
+    def _page(self, request: Request, template: str, **values: Any) -> Response:
         may_act = self._guard.knows(request.cookies.get(self._guard.cookie))
         word = self._guard.form_word if may_act else ""
         said = request.query_params.get("said", "") if may_act else ""
-        page = render(template, path=request.url.path, state=str(self._state), word=word, said=said, **values)
-        return HTMLResponse(page)
+        return _html(render(template, path=request.url.path, state=str(self._state), word=word, said=said, **values))
 
     def _overview(self, request: Request) -> Response:
         with self._store() as store:
@@ -100,7 +116,8 @@ class Site:
     def _jobs(self, request: Request) -> Response:
         ask = request.query_params
         status, task, text = ask.get("status", ""), ask.get("task", ""), ask.get("q", "")
-        number = max(1, int(ask.get("page", "1"))) if ask.get("page", "1").isdecimal() else 1
+        page = ask.get("page", "1")
+        number = max(1, int(page)) if re.fullmatch(r"[0-9]{1,9}", page) else 1
         with self._store() as store:
             found = page_of(store, status=status, task=task, text=text, start=(number - 1) * PAGE, most=PAGE)
             now = look(store, time.time())
@@ -124,13 +141,8 @@ class Site:
             log = log_tail(store, shown.id, _LOG_LINES)
             found = [] if shown.job is None else list(shown.job.result.get("found", []) if shown.job.result else [])
             later = readers(store, shown.id)
-        try:
-            why = api.explain(shown.id, root=self._root, state=self._state)
-        except RunnerError as error:
-            why, problem = None, str(error)
-        else:
-            problem = ""
-        return self._page(request, "job.html", shown=shown, log=log, why=why, problem=problem, found=found, later=later)
+        answer = why(self._root, self._state, shown.id)
+        return self._page(request, "job.html", shown=shown, log=log, why=answer, found=found, later=later)
 
     def _graph(self, request: Request) -> Response:
         text = request.query_params.get("id")
@@ -141,8 +153,9 @@ class Site:
     def _runs(self, request: Request) -> Response:
         with self._store() as store:
             runs = Runs(store)
-            newest = list(reversed(runs.ids()))[:PAGE]
-            return self._page(request, "runs.html", runs=[runs.read(id) for id in newest], kinds=KINDS)
+            found, problems = records(runs, list(reversed(runs.ids()))[:PAGE])
+            live = look(store, time.time()).runner is not None
+        return self._page(request, "runs.html", runs=found, problems=problems, live=live, kinds=KINDS)
 
     def _run(self, request: Request) -> Response:
         with self._store() as store:
@@ -160,11 +173,13 @@ class Site:
     async def _live(self, request: Request) -> Response:
         """Server-sent events: parts of the page, each time that they differ."""
         id = request.query_params.get("id", "")
+        if id and not codec.is_id(id):
+            return await _nothing(request, None)
         return StreamingResponse(self._parts(id), media_type="text/event-stream")
 
     async def _parts(self, id: str) -> AsyncIterator[str]:
         before: dict[str, str] = {}
-        while True:
+        while not self._leaving.is_set():
             began = time.monotonic()
             parts = await run_in_threadpool(self._look, id)
             for name, text in parts.items():
@@ -173,32 +188,44 @@ class Site:
             if parts == before:
                 yield ": still here\n\n"  # or nobody notices that the browser went away
             before = parts
-            await asyncio.sleep(max(LOOK_EVERY, 10 * (time.monotonic() - began)))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), max(LOOK_EVERY, 10 * (time.monotonic() - began)))
 
     def _look(self, id: str) -> dict[str, str]:
         try:
+            if not id:
+                return {"now": self._now()}
             with self._store() as store:
-                if not id:
-                    return {"now": render("parts/now.html", now=look(store, time.time()))}
-                log = log_tail(store, id, _LOG_LINES)
-                return {
-                    "status": str(store.find(id) or ""),
-                    "log": render("parts/log.html", log=log),
-                }
+                status = store.find(id)
+                log = render("parts/log.html", log=log_tail(store, id, _LOG_LINES))
+                where = "inbox" if status is None and in_inbox(store, id) else status
+                return {"log": log} if where is None else {"log": log, "status": str(where)}
         except (RunnerError, OSError) as error:
             return {"now": render("parts/problem.html", problem=str(error))}
+
+    def _now(self) -> str:
+        """The overview, not older than the time between two looks: many browsers may watch."""
+        at, text = self._seen
+        if time.monotonic() - at >= LOOK_EVERY:
+            with self._store() as store:
+                text = render("parts/now.html", now=look(store, time.time()))
+            self._seen = time.monotonic(), text
+        return text
 
     # -------------------------------------------------------------------------------------------------------- to act
 
     async def _act(self, request: Request) -> Response:
-        form = await request.form()
-        word = form.get("word")
-        if not self._guard.may_act(
-            request.headers, request.cookies.get(self._guard.cookie), word if isinstance(word, str) else None
-        ):
-            text = "To act, open the address with the token that `python -m runner ui` printed at its start."
-            return PlainTextResponse(text, status_code=403)
-        verb, id = str(form.get("verb", "")), str(form.get("id", ""))
+        if not self._guard.may_come(request.headers, request.cookies.get(self._guard.cookie)):  # before it is read
+            return PlainTextResponse(_TOKEN, 403)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _FORM:
+                return PlainTextResponse("That is no form of this page.", 413)
+        form = dict(parse_qsl(body.decode("utf-8", "replace")))
+        if not self._guard.knows_word(form.get("word", "")):
+            return PlainTextResponse(_TOKEN, 403)
+        verb, id = form.get("verb", ""), form.get("id", "")
         said = await run_in_threadpool(self._carry_out, verb, id)
         back = f"/jobs/{quote(id, safe='')}" if id else "/"
         return RedirectResponse(_address(back, said=said), status_code=303)
@@ -226,7 +253,7 @@ class _Guarded(BaseHTTPMiddleware):
         self._guard = guard
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        if not self._guard.admits(request.headers):
+        if not self._guard.admits(request.headers, request.method):
             response: Response = PlainTextResponse("This page is for who asks for it by its own address.", 421)
         elif request.method == "GET" and "token" in request.query_params:
             response = self._welcome(request)
@@ -245,7 +272,7 @@ class _Guarded(BaseHTTPMiddleware):
 
 
 def _event(name: str, text: str) -> str:
-    lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+    lines = "".join(f"data: {line}\n" for line in re.split(r"\r\n|\r|\n", text))  # each of them ends a line there
     return f"event: {name}\n{lines}\n"
 
 
@@ -255,18 +282,39 @@ def _address(path: str, **words: object) -> str:
 
 
 def _said(request: Request, error: Exception) -> Response:
-    status = 404 if isinstance(error, UsageError) else 503
-    return HTMLResponse(
-        render("problem.html", problem=str(error), path=request.url.path, state="", word="", said=""), status
-    )
+    return _problem(request, str(error), 404 if isinstance(error, UsageError) else 503)
+
+
+async def _nothing(request: Request, error: Exception | None) -> Response:
+    return _problem(request, f"There is no page {request.url.path}.", 404)
+
+
+def _problem(request: Request, problem: str, status: int) -> Response:
+    return _html(render("problem.html", problem=problem, path=request.url.path, state="", word="", said=""), status)
+
+
+def _html(page: str, status: int = 200) -> Response:
+    """File names need not be UTF-8."""
+    return HTMLResponse(page.encode("utf-8", "backslashreplace"), status)
+
+
+def _limited(
+    page: Callable[[Request], Response], limiter: CapacityLimiter | None
+) -> Callable[[Request], Awaitable[Response]]:
+    """The page, made in a thread; with a limiter, only so many at once, and who waits holds no thread."""
+
+    async def answer(request: Request) -> Response:
+        return await to_thread.run_sync(page, request, limiter=limiter)
+
+    return answer
 
 
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
 
 
-def _static(request: Request) -> Response:
+async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _STATIC:
-        return PlainTextResponse("There is no such file.", 404)
+        return await _nothing(request, None)
     data = files("runner.web").joinpath("static", name).read_bytes()
     return Response(data, media_type=_STATIC[name])

@@ -34,19 +34,32 @@ class Guard:
         self.token = token or secrets.token_urlsafe(24)
         self.cookie = f"runner_token_{port}"  # browsers keep one set for all ports of a host
         self.form_word = hmac.new(self.token.encode(), b"form", hashlib.sha256).hexdigest()
-        self._hosts = {f"{host}:{port}" for host in ("127.0.0.1", "localhost")}
+        names = ("127.0.0.1", "localhost")
+        self._hosts = {f"{name}:{port}" for name in names} | ({*names} if port == 80 else set())
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request was meant for this page, by its Host."""
-        return headers.get("host", "").lower() in self._hosts
+    def admits(self, headers: Mapping[str, str], method: str) -> bool:
+        """Whether the request was meant for this page, by its Host; and by the browser's own word not from another
+        site, unless somebody has followed a link from there."""
+        followed = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        ours = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        return headers.get("host", "").lower() in self._hosts and (ours or followed)
 
     def knows(self, token: str | None) -> bool:
         """Whether it is the token."""
-        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
+        return token is not None and _same(token, self.token)
 
-    def may_act(self, headers: Mapping[str, str], cookie: str | None, word: str | None) -> bool:
-        """Whether a request that changes something comes from a page of ours."""
+    def knows_word(self, word: str) -> bool:
+        """Whether it is what the page's forms carry."""
+        return _same(word, self.form_word)
+
+    def may_come(self, headers: Mapping[str, str], cookie: str | None) -> bool:
+        """Whether a request that wants to change something comes from a page of ours, by what can be told before it
+        is read."""
         origin = headers.get("origin")
         here = origin is None or origin.lower() in {f"http://{host}" for host in self._hosts}
-        right = word is not None and hmac.compare_digest(word.encode(), self.form_word.encode())
-        return here and right and self.knows(cookie)
+        form = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+        return here and form and self.knows(cookie)
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from runner.errors import BadJobFile
 from runner.store import codec
 from runner.views.status import State
 
@@ -17,15 +20,20 @@ def metrics(now: State) -> str:
     _gauge(lines, "runner_alive", "Whether a runner works on this state.", int(now.runner is not None))
     if now.run is not None:
         run = now.run
-        _gauge(lines, "runner_run_start_seconds", "Start of the newest run.", codec.parse_stamp(run.start))
+        _moment(lines, "runner_run_start_seconds", "Start of the newest run.", run.start)
         _gauge(lines, "runner_run_finished_jobs", "Jobs that ran and succeeded in it.", run.finished)
-        if run.ended is not None:
-            _gauge(lines, "runner_run_end_seconds", "When it ended.", codec.parse_stamp(run.ended))
-        if run.exit is not None:
+        _moment(lines, "runner_run_end_seconds", "When it ended.", run.ended)
+        if run.exit is not None and 0 <= run.exit < 256:
             _gauge(lines, "runner_run_exit_code", "The code that it left with last.", run.exit)
         if run.rate is not None:
             _gauge(lines, "runner_run_jobs_per_second", "Over the last minute.", run.rate)
     return "\n".join([*lines, ""])
+
+
+def _moment(lines: list[str], name: str, says: str, stamp: str | None) -> None:
+    with suppress(BadJobFile):  # a record may say anything
+        if stamp is not None:
+            _gauge(lines, name, says, codec.parse_stamp(stamp))
 
 
 def _gauge(lines: list[str], name: str, says: str, value: float) -> None:

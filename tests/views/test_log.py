@@ -78,6 +78,19 @@ def test_bytes_that_are_no_text_do_no_harm(built: Built) -> None:
         assert "".join(text_of(store, id)) == "\ufffd\ufffd\x00café\n"
 
 
+def test_what_a_task_prints_is_no_header(built: Built) -> None:
+    id = put(built, FIRST + "--- run x, attempt 1\n--- run 20261122T020000Z, attempt " + "9" * 5000 + "\n")
+    with built.store() as store:
+        (part,) = read_log(store, id, "running").parts
+    assert part.attempt == 1
+
+
+def test_a_log_that_ends_within_a_letter(built: Built) -> None:
+    id = put(built, b"caf\xc3")
+    with built.store() as store:
+        assert "".join(text_of(store, id)) == "caf\ufffd"
+
+
 def test_what_is_added_comes_as_it_is_written_until_the_job_is_settled(built: Built) -> None:
     id = put(built, "one\n")
     path = built.state / "logs" / f"{id}.log"

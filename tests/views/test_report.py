@@ -8,7 +8,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.store import codec
-from runner.views.report import BUCKETS, MOST_WORKERS, RunReport, report
+from runner.views.report import BUCKETS, MOST_LANES, MOST_WORKERS, RunReport, report
 from runner.web.report import page
 from tests.views.state import RUN, START, Built, done_attempt, failed_attempt
 
@@ -151,3 +151,43 @@ def test_hostile_words_stay_words_on_the_page(built: Built) -> None:
 def test_a_run_of_nothing_has_a_page(built: Built) -> None:
     built.run(ended=at(0.0), exit=0)
     assert "No jobs" in page(look(built))
+
+
+def test_attempts_of_unknown_length_count_too(built: Built) -> None:
+    """A worker that died, a time-out, an input that is not there: nobody noted how long they took."""
+    died = failed_attempt("WorkerLost", "killed", started=at(1), seconds=None, outcome="died")
+    later = {"run": RUN, "started": at(2), "seconds": 0.5, "outcome": "later", "error": {"type": "RetryLater"}}
+    built.put("failed", "a", attempts=[died])
+    built.put("done", "b", attempts=[later, done_attempt(started=at(3), seconds=1.0)])
+    built.put("failed", "c", attempts=[failed_attempt("MissingInput", "not there", started=None, seconds=None)])
+    built.run(ended=at(10), exit=1)
+    found = look(built)
+    assert found.outcomes == {"died": 1, "later": 1, "done": 1, "failed": 1}
+    assert sum(bucket.failed for bucket in found.buckets) == 2, "who was put off has not failed"
+    assert {(group.type, group.final) for group in found.failures} == {("WorkerLost", 1), ("MissingInput", 1)}
+    assert sum(each.attempts for each in found.durations) == 2
+
+
+def test_clocks_that_were_put_back(built: Built) -> None:
+    built.put("done", "a", attempts=[done_attempt(started=at(-3600), seconds=10.0)])
+    built.put("done", "b", attempts=[done_attempt(started=at(50), seconds=10.0)])
+    built.run(ended=at(5), exit=0)
+    found = look(built)
+    assert [each.high for each in found.durations] == [10.0]
+    assert (found.seconds, round(found.span)) == (5.0, 60)
+    assert all(bar.end <= found.span + 0.001 for lane in found.lanes for bar in lane.bars)
+
+
+def test_digests_do_not_tell_failures_apart(built: Built) -> None:
+    for n, digest in enumerate(("0a1b2c3d4e5f6071", "fedcba9876543210", "1234567890123456")):
+        built.put("failed", f"{n}", attempts=[failed_attempt(message=f"digest {digest} is wrong")])
+    built.run(ended=at(5), exit=1)
+    (group,) = look(built).failures
+    assert group.attempts == 3
+
+
+def test_very_many_things_at_once_are_no_lane_each(built: Built) -> None:
+    for n in range(200):
+        built.put("done", f"{n}", attempts=[done_attempt(started=at(0), seconds=10.0 + n, worker=1)])
+    built.run(ended=at(300), exit=0)
+    assert len(look(built).lanes) == MOST_LANES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -232,3 +234,135 @@ def test_a_state_that_goes_away_meanwhile(tmp_path: Path) -> None:
         assert "there is no state folder" in answer.text
         (tmp_path / "elsewhere").rename(built.state)
         assert site.get("/").status_code == 200
+
+
+# ------------------------------------------------------------------------------------------- what others may try, again
+
+
+@pytest.mark.parametrize("id", ["../../../../etc/passwd", "/etc/hostname", "%00", "..", "Fetch-zz", "a" * 5000])
+def test_only_the_log_of_a_job_is_read(site: Served, id: str) -> None:
+    assert site.get(f"/live?id={id}").status_code == 404
+
+
+def test_another_site_gets_nothing_but_by_a_link(site: Served) -> None:
+    cross = {"Sec-Fetch-Site": "cross-site"}
+    assert site.get("/graph", **cross, **{"Sec-Fetch-Mode": "no-cors"}).status_code == 421
+    assert site.get("/", **cross, **{"Sec-Fetch-Mode": "navigate"}).status_code == 200
+    assert site.get("/", **{"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}).status_code == 421
+
+
+def test_a_body_is_not_read_before_it_is_known_whose_it_is(site: Served) -> None:
+    many = b"x" * 5_000_000
+    for headers in ({"Origin": "http://evil.example"}, {"Content-Type": "multipart/form-data; boundary=x"}):
+        answer = requests.post(f"{site.address}/act", data=many, headers=headers, timeout=20)
+        assert answer.status_code == 403
+    cookies = {f"runner_token_{site.address.rpartition(':')[2]}": TOKEN}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert requests.post(f"{site.address}/act", data=many, headers=form, cookies=cookies, timeout=20).status_code == 413
+
+
+def test_job_files_and_records_may_say_anything(tmp_path: Path) -> None:
+    built = Built(tmp_path)
+    hostile = [
+        {"outcome": "done"},
+        {"outcome": "failed", "error": {"type": "A"}, "run": RUN},
+        {"outcome": "failed", "error": {"type": None, "message": None}, "started": "yesterday", "run": RUN},
+        {"outcome": "done", "seconds": 1e308, "started": "2026-11-22T02:00:00Z", "run": RUN, "change": "weird"},
+        {"outcome": "done", "seconds": -5, "worker": 1 << 70, "started": "9999-12-31T23:59:59Z", "run": RUN},
+    ]
+    id = built.put("done", "a", attempts=hostile)
+    built.run(ended="2026-11-22T02:10:00.000000Z", exit=0)
+    built.run("20261123T020000Z", ended="yesterday", exit=10**300, target="a\r\revent: now\rdata: all is well")
+    (built.state / "runs" / "20261124T020000Z.json").write_text("{")
+    with served(tmp_path) as site:
+        for path in ("/", "/jobs", f"/jobs/{id}", "/graph", "/runs", f"/runs/{RUN}", "/metrics"):
+            assert site.get(path).status_code == 200, path
+        assert "20261124T020000Z.json" in site.get("/runs").text, "and it says which record is damaged"
+        assert site.get("/jobs?page=" + "9" * 5000).status_code == 200
+
+
+def test_lines_of_others_begin_no_event(tmp_path: Path) -> None:
+    built = Built(tmp_path)
+    id = built.put("running", "a")
+    (built.state / "logs" / f"{id}.log").write_bytes(b"one\r\revent: status\rdata: done\n\nevent: status\ndata: done\n")
+    with served(tmp_path) as site, requests.get(f"{site.address}/live?id={id}", stream=True, timeout=20) as answer:
+        lines = []
+        for line in answer.iter_lines(decode_unicode=True):
+            lines.append(line)
+            if line == "data: running":
+                break
+    assert [line for line in lines if line.startswith("event: ")] == ["event: log", "event: status"]
+
+
+# ---------------------------------------------------------------------------------------- tasks that do as they like
+
+TASKS = """
+import os, sys, time
+from dataclasses import dataclass
+from runner import Output, Task
+
+@dataclass
+class Odd(Task):
+    how: str
+    filepath: Output
+
+    def due(self, last, now):
+        if self.how == "hangs":
+            time.sleep(60)
+        if self.how == "ends":
+            os._exit(7)
+        if self.how == "leaves":
+            sys.exit(3)
+        return None
+
+    def run(self):
+        self.filepath.write_text("made")
+
+def flow():
+    return [Odd(how, how) for how in ("hangs", "ends", "leaves", "fine")]
+"""
+
+
+def test_what_due_does_harms_no_page(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "__init__.py").write_text(TASKS)
+    (tmp_path / "pyproject.toml").write_text('[tool.runner]\ntarget = "jobs:flow"\n')
+    subprocess.run([sys.executable, "-m", "runner", "-C", str(tmp_path), "run", "-q"], check=True, timeout=60)
+    jobs = {json.loads(file.read_text())["params"]["how"]: file.stem for file in (tmp_path / "state/done").iterdir()}
+    with served(tmp_path) as site:
+        assert "is up to date" in site.get(f"/jobs/{jobs['fine']}").text
+        assert "could not be told within" in site.get(f"/jobs/{jobs['hangs']}").text
+        for how in ("ends", "leaves"):
+            assert site.get(f"/jobs/{jobs[how]}").status_code == 200
+        (tmp_path / "jobs" / "__init__.py").write_text(TASKS.replace("return None", 'return "it is monday"'))
+        assert "it is monday" in site.get(f"/jobs/{jobs['fine']}").text, "not by the code of yesterday"
+
+
+def test_ctrl_c_ends_it_also_while_browsers_watch(built: Built) -> None:
+    command = [sys.executable, "-m", "runner", "-C", str(built.root), "ui", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().partition("/?")[0]
+        with requests.get(f"{address}/live", stream=True, timeout=20) as answer:
+            next(answer.iter_lines())
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == "Ctrl-C ends it\n"
+
+
+@pytest.mark.parametrize("token", ["a b", "a&b", "日本", ""])
+def test_a_token_that_fits_into_no_address(built: Built, token: str) -> None:
+    found = ui(built.root, "--token", token)
+    assert found.returncode == 2
+    assert "letters, digits" in found.stderr
+
+
+def test_a_job_in_the_inbox_is_not_loaded_again_and_again(built: Built) -> None:
+    id = built.put("failed", "handed back", attempts=[failed_attempt()])
+    built.file("failed", id).rename(built.state / "inbox" / f"{id}.json")
+    with served(built.root) as site:
+        assert ">inbox<" in site.get(f"/jobs/{id}").text
+        with requests.get(f"{site.address}/live?id={id}", stream=True, timeout=20) as answer:
+            assert any(line == "data: inbox" for line in answer.iter_lines(decode_unicode=True))
+    (built.state / "inbox" / f"{id}.json").unlink()

@@ -1,5 +1,10 @@
 // Keeps a page up to date: parts with an id are replaced as the server sends them anew. The page is whole without it.
 "use strict";
+const address = new URL(location);
+if (address.searchParams.has("said")) { // told once, and not again when the page is loaded anew
+  address.searchParams.delete("said");
+  history.replaceState(null, "", address);
+}
 const page = document.body.dataset;
 if (page.live !== undefined) {
   const source = new EventSource("/live" + (page.live ? "?id=" + encodeURIComponent(page.live) : ""));
