@@ -73,7 +73,7 @@ class Loop:
         self._catalog = catalog
         self._rounds = rounds
         self._intake = intake
-        self._warden = Warden(bounds, self._leave)
+        self._warden = Warden(bounds, self.stop)
         self._watchers = (self._warden, *watchers)
         self._backlog = backlog
         self._clock = clock
@@ -88,22 +88,20 @@ class Loop:
         self._wound_up = False
         self._hindrance = ""
         self._refused: Refused | None = None
+        self._reason = ""
+        self._told = False
         self.stopping = False
         self.killing = False
 
     # -------------------------------------------------------------------------------------------------- from outside
 
-    def stop(self, grace: float | None = None) -> None:
-        """Claim nothing more; finish what runs, within `grace` seconds if given. Safe in a signal handler."""
+    def stop(self, reason: str, grace: float | None = None) -> None:
+        """Claim nothing more; finish what runs, within `grace` seconds if given. Safe in a signal handler: watchers are
+        told the reason in the next turn."""
+        self._reason = self._reason or reason
         self.stopping = True
         if grace is not None and self._deadline is None:
             self._deadline = time.monotonic() + grace
-
-    def _leave(self, reason: str) -> None:
-        """Stop, and let people know why."""
-        self.stop()
-        for watcher in self._watchers:
-            watcher.leaving(reason, self._executor.busy)
 
     def kill(self) -> None:
         """Leave at once; what runs goes back to pending/. Safe in a signal handler."""
@@ -150,22 +148,29 @@ class Loop:
         return self._engine.finished and self._wound_up
 
     def _work(self) -> None:
-        halted = False
         self._carry_out(self._take_over_some())  # before what lies in inbox/: that came later
         while not self._over():
             if self._is_time():
                 self._give_up()
                 break
-            if self.stopping and not halted:
-                halted = True
+            if self.stopping and not self._told:
                 self._take_back(self._executor.unbegun())
+                self._tell()
             if not self.stopping:
                 self._look_into_inbox()
                 self._judge_some()
             self._turn(self._executor.wait(self._patience()))
             for watcher in self._watchers:
                 watcher.tick(self._engine, time.time())
+        if self.stopping and not (self._told or self.killing):
+            self._tell()
         self._store.sync()
+
+    def _tell(self) -> None:
+        """Why it stops."""
+        self._told = True
+        for watcher in self._watchers:
+            watcher.leaving(self._reason, self._executor.busy)
 
     def _is_time(self) -> bool:
         """To leave, whatever still runs."""
@@ -264,7 +269,7 @@ class Loop:
         """The machine is at fault: no other job would do better, so nothing more is started."""
         if not self._hindrance:
             self._hindrance = reason
-            self._leave(reason)
+            self.stop(reason)
 
     def _outlast(self, reason: str) -> None:
         """The state cannot be written any more. What runs is let end; it will be done again."""
@@ -450,7 +455,7 @@ class Loop:
             self._intake.settled(event, refused)
             found = True
         if self._intake.stop_wanted:
-            self.stop()
+            self.stop("`stop` was handed in")
         return found
 
     def _take_back(self, ids: tuple[str, ...]) -> None:

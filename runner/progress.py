@@ -35,6 +35,12 @@ WINDOW = 30.0
 FAILURES = 100
 """How many failures are told one by one. The others are counted: `list` has them all."""
 
+CTRL_C = "Ctrl-C"
+"""Why a run leaves when somebody sits there, who is to know that it was heard."""
+
+ALWAYS = -9
+"""For who wants to hear nothing, too."""
+
 KEPT = 20
 """How many failures the summary names."""
 
@@ -49,7 +55,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Progress:
-    """A Watcher that draws. `verbosity`: below 0 nothing, above 0 every failure."""
+    """A Watcher that draws. `verbosity`: at -1 only failures that are final, below nothing, above 0 every failure."""
 
     def __init__(self, run: str, *, verbosity: int = 0, stream: TextIO | None = None) -> None:
         self._run = run
@@ -67,6 +73,8 @@ class Progress:
         self.finished: Counter[str] = Counter()  # task name -> jobs that ran and succeeded
         self.changes: Counter[str] = Counter()
         self._warned = False
+        self._leaving = False  # what is left is not for this command
+        self._gone = False  # nobody sees it any more
 
     # --------------------------------------------------------------------------------------------- what it hears
 
@@ -91,12 +99,13 @@ class Progress:
             self._fail(event.id, reply.error.splitlines()[0] if reply.error else "", event.retry_in)
 
     def leaving(self, reason: str, busy: int) -> None:
+        self._leaving = True
         rest = ", and what runs is finished first (Ctrl-C: at once)" if busy else ""
-        self.say(f"{reason}; nothing more is started{rest}")
+        self.say(f"{reason}: nothing more is started{rest}; `resume` goes on", ALWAYS if reason == CTRL_C else 0)
 
     def tick(self, engine: Engine, now: float) -> None:
         clock = time.monotonic()
-        if clock < self._next or self._verbosity < 0:
+        if clock < self._next or self._verbosity < 0 or self._gone:
             return
         self._draw(engine, clock)
         cost = time.monotonic() - clock  # counting a million jobs takes its time: at most a twentieth of it all
@@ -105,7 +114,7 @@ class Progress:
     def close(self, engine: Engine) -> None:
         """The last word about the counts."""
         if self._told > FAILURES and self._verbosity < 1:
-            self.say(f"and {self._told - FAILURES:,} more failures")
+            self.say(f"and {self._told - FAILURES:,} more failures", -1)
         if self._screen is not None:
             screen, self._screen, self._live = self._screen, None, False
             self._written(lambda: screen.close(self._lines))
@@ -118,11 +127,11 @@ class Progress:
             self.failures.append(Failure(id=id, error=error))
         if self._told <= FAILURES or self._verbosity > 0:
             what = "failed" if retry_in is None else f"again in {words.wait(retry_in)}"
-            self.say(f"{what}: {id}{': ' + error if error else ''}")
+            self.say(f"{what}: {id}{': ' + error if error else ''}", -1 if retry_in is None else 0)
 
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        if self._verbosity < 0:
+    def say(self, line: str, least: int = 0) -> None:
+        """A line that stays, for who wants to hear at least so much."""
+        if self._verbosity < least or self._gone:
             return
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # a task's error may hold escape codes
         if self._screen is not None:
@@ -152,7 +161,7 @@ class Progress:
             write()
             self._stream.flush()
         except (OSError, ValueError):
-            self._verbosity = -1
+            self._gone = True
 
     def _rows(self, engine: Engine, clock: float) -> list[Row]:
         """The classes of tasks, those that are not through first."""
@@ -176,7 +185,7 @@ class Progress:
             speed = settled / (clock - since)
             parts.append(words.rate(speed))
             left = counts[Status.PENDING] + counts[Status.RUNNING]
-            if left:
+            if left and not self._leaving:
                 parts.append(f"about {words.span(left / speed)} left")
         return f"[{words.span(seconds)}] " + ", ".join(parts)
 

@@ -32,7 +32,7 @@ from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
 from runner.loop import GRACE, Loop
-from runner.progress import Failure, Progress
+from runner.progress import CTRL_C, Failure, Progress
 from runner.rebuild import rebuild
 from runner.recorder import Recorder
 from runner.rounds import Rounds
@@ -315,14 +315,13 @@ class Session:
             if loop.stopping:
                 loop.kill()
             else:
-                loop.stop()
-                _say("stopping: what runs is finished first (Ctrl-C again: at once); `resume` goes on")
+                loop.stop(CTRL_C)
 
         def terminate(signum: int, frame: object) -> None:
             if signum in terminated:
                 loop.kill()
             terminated.add(signum)  # one SIGTERM and one SIGHUP may well be the same wish
-            loop.stop(GRACE)
+            loop.stop(signal.Signals(signum).name, GRACE)
 
         terminated: set[int] = set()
         return _handled({signal.SIGINT: interrupt, signal.SIGTERM: terminate, signal.SIGHUP: terminate})
@@ -368,11 +367,6 @@ def recorded(run: RunFile) -> Options:
         return msgspec.convert(run.options, Options)
     except msgspec.ValidationError:  # of another version: the defaults will do
         return Options()
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody is there to read it
-        os.write(2, f"\n{line}\n".encode())  # not print: it is called from a signal handler
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def test_one_that_is_proposed_meanwhile_is_not_taken_over(project: Path) -> None
 
 def test_what_is_left_when_the_run_is_stopped_stays_and_is_counted(project: Path) -> None:
     rig = left(*map(Noop, range(MANY)), rig=Rig(part=4, places=1))
-    rig.executor.while_waiting = lambda: rig.loop.stop() if len(rig.replies) >= 5 else None
+    rig.executor.while_waiting = lambda: rig.loop.stop("test") if len(rig.replies) >= 5 else None
     assert not rig.loop.run()
     done = rig.counts()["done"]
     assert rig.counts() == {"done": done, "pending": MANY - done}

@@ -138,7 +138,7 @@ def test_a_batch_enters_whole_also_when_the_runner_is_to_leave(project: Path, ki
 
     def leave() -> None:
         if rig.engine.entering:
-            rig.loop.kill() if kill else rig.loop.stop()
+            rig.loop.kill() if kill else rig.loop.stop("test")
 
     rig.executor.while_waiting = leave
     assert not rig.work([Finder("nothing")])
@@ -342,7 +342,7 @@ def test_stop_finishes_what_runs_and_takes_back_what_was_not_begun(project: Path
     def stop() -> None:
         if len(rig.executor.orders) == 4:
             rig.executor.begun.append(ids[0])
-            rig.loop.stop()
+            rig.loop.stop("test")
         elif rig.loop.stopping:
             rig.executor.held = set()
 
@@ -382,7 +382,7 @@ def test_a_stop_with_grace_becomes_a_kill_when_its_time_is_over_however_often_it
     def stop() -> None:
         if rig.executor.orders:
             rig.executor.begun.append(id)
-            rig.loop.stop(0.5)
+            rig.loop.stop("test", 0.5)
 
     rig.executor.while_waiting = stop
     started = time.monotonic()
@@ -475,7 +475,7 @@ def test_a_run_that_was_stopped_before_it_was_wound_up_has_not_ended(project: Pa
 
     def write_and_stop(task: Act) -> None:
         tasks.ACTIONS["write"](task)
-        rig.loop.stop()
+        rig.loop.stop("test")
 
     tasks.ACTIONS["stop"] = write_and_stop
     rig.recover()

@@ -12,7 +12,7 @@ from runner.core.commands import Move
 from runner.core.engine import Engine
 from runner.core.events import Failed, Finished, Submitted
 from runner.core.model import Proposal, Status, Step
-from runner.progress import FAILURES, KEPT, Progress
+from runner.progress import CTRL_C, FAILURES, KEPT, Progress
 from runner.workers.port import Reply
 
 ID = "Page-0123456789abcdef"
@@ -50,9 +50,19 @@ def test_outputs_that_no_sync_covers_are_warned_of_once() -> None:
     assert stream.getvalue() == f"{said}: after a power cut a job may be newer than its outputs\n"
 
 
-def test_quiet_says_nothing() -> None:
+def test_quiet_says_what_is_final_and_silent_says_nothing() -> None:
     stream = io.StringIO()
-    progress = Progress("r", verbosity=-1, stream=stream)
+    quiet = Progress("r", verbosity=-1, stream=stream)
+    quiet.replied(Reply(event=Failed(id=ID, record="1.json", retry_in=1.0), error="ValueError: no luck"))
+    quiet.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
+    quiet.tick(Engine(), 0.0)
+    quiet.leaving("its time is over", 1)
+    assert stream.getvalue() == f"failed: {ID}: ValueError: no luck\n"
+    quiet.leaving(CTRL_C, 1)
+    assert "Ctrl-C: nothing more is started" in stream.getvalue(), "somebody is there who wants to know"
+
+    stream = io.StringIO()
+    progress = Progress("r", verbosity=-2, stream=stream)
     progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
     progress.tick(Engine(), 0.0)
     progress.close(Engine())

@@ -35,7 +35,7 @@ class Flags(TypedDict, total=False):
     stop_after: str | None  # leave then: "05:30" (local time), or "3h" from now
     max_wait: str | None  # leave when all that is left waits for its next try, and that is further off: "1h"
     max_jobs: int | None  # leave when so many were started
-    verbosity: int  # below 0: silent; above: say more
+    verbosity: int  # to stderr. 0: as the command line; 1: more; -1: failures that are final; -2: nothing
 
 
 def options_of(settings: Settings, flags: Flags) -> Options:
@@ -50,7 +50,7 @@ def options_of(settings: Settings, flags: Flags) -> Options:
         force_tasks=tuple(flags.get("force_tasks", ())),
         adopt=flags.get("adopt", False),
         verify=flags.get("verify", False),
-        verbosity=flags.get("verbosity", -1),
+        verbosity=flags.get("verbosity", -2),
     )
     overrides(options.limits, options.rates)  # said now, and not after the lock is taken
     return options

@@ -98,7 +98,7 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
         "force_tasks": before.force_tasks,
         "adopt": before.adopt,
         "verify": before.verify,
-        "verbosity": flags.get("verbosity", -1),
+        "verbosity": flags.get("verbosity", -2),
     }
     modules = before.modules or modules_of(settings, record.target if record is not None else None)
     with open_session(folder, path, modules, options_of(settings, merged), bounds_of(flags)) as session:

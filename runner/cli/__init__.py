@@ -131,8 +131,10 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; `resume` goes on")
-        code = 3
+        runs = bool({"run", "resume"}.intersection(sys.argv[1:]))
+        if runs:
+            _say("interrupted; `resume` goes on")
+        code = 3 if runs else 130  # as shells have it
     except RunnerError as error:
         _say(str(error))
         code = error.exit_code

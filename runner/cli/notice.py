@@ -39,8 +39,9 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def notice(command: str | None, project: Project, verb: str) -> Iterator[Callable[[Summary], None]]:
-    """For a `with` around a run: gives whom to tell its summary; errors that leave it are told from here."""
+def notice(command: str | None, project: Project, verb: str) -> Iterator[Callable[[Summary | None], None]]:
+    """For a `with` around a run: gives whom to tell its summary; errors that leave it are told from here. None: there
+    was nothing to do."""
 
     def tell_of(exit_code: int, **more: Any) -> None:
         if command is not None:
@@ -48,7 +49,7 @@ def notice(command: str | None, project: Project, verb: str) -> Iterator[Callabl
             _call(command, Notice(host=host, root=root, state=state, verb=verb, exit_code=exit_code, **more), root)
 
     try:
-        yield lambda summary: tell_of(summary.exit_code, summary=summary)
+        yield lambda summary: tell_of(0 if summary is None else summary.exit_code, summary=summary)
     except RunnerError as error:
         tell_of(error.exit_code, error=str(error))
         raise
@@ -70,11 +71,12 @@ def _call(command: str, document: Notice, root: str) -> None:
         return
     try:
         process.communicate(data, PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as why:  # the run is over, and its code is told already
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        tell(f"warning: --notify: the command did not end within {PATIENCE:.0f} s, and was killed: {command}")
+        when = "at Ctrl-C" if isinstance(why, KeyboardInterrupt) else f"as it did not end within {PATIENCE:.0f} s"
+        tell(f"warning: --notify: the command was killed {when}: {command}")
         return
     if process.returncode:
         tell(f"warning: --notify: the command left with {process.returncode}: {command}")

@@ -67,7 +67,7 @@ def print_state(out: Paper, state: State, command: Callable[..., str]) -> None:
 
 
 _HOW = {
-    "done": "ended {ended}: all is done",
+    "done": "ended {ended}: all that it was asked for is done",
     "failed": "ended {ended}: some jobs failed or are blocked",
     "unusable": "ended {ended}: its target could not be used",
     "stopped": "stopped in good order, with work left",
@@ -94,7 +94,7 @@ def _print_run(out: Paper, state: State, run: RunState) -> None:
 
 def print_row(out: Paper, row: Row) -> None:
     """One line for a job; on a narrow terminal, what matters about it on the next. An id is never cut."""
-    why, lead = row.why, "  "
+    why, lead = "  ".join(part for part in (row.why, f"({row.brief})" if row.brief else "") if part), "  "
     if out.cut is not None and why:
         room = out.cut - len(row.status.ljust(9)) - len(row.id) - 4
         if room < _LEAST_ROOM:

@@ -106,7 +106,7 @@ class Paper:
         """Columns, the first to the left, the others to the right; below each other where they are too wide."""
         lines = [head, *rows]
         widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-        if sum(widths) + 2 * (len(head) - 1) <= self.width:
+        if self.cut is None or sum(widths) + 2 * (len(head) - 1) <= self.cut:
             for number, line in enumerate(lines):
                 cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
                 for n in range(1, len(cells)):
@@ -117,9 +117,10 @@ class Paper:
         label = max(len(name) for name in head[1:])
         for line in rows:
             self.say(line[0])
-            for name, cell, size in zip(head[1:], line[1:], widths[1:], strict=True):
+            room = max((len(cell) for cell in line[1:]), default=0)
+            for name, cell in zip(head[1:], line[1:], strict=True):
                 if cell:
-                    self.say("  ", Mark(name.ljust(label), _STATUS.get(name, "")), "  ", cell.rjust(size))
+                    self.say("  ", Mark(name.ljust(label), _STATUS.get(name, "")), "  ", cell.rjust(room))
 
 
 def status_mark(status: str, width: int = 0) -> Mark:

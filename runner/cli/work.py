@@ -36,7 +36,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "cut, files written in the last half minute may be empty, job files and outputs alike.  "
                 "[default: power]",
             ),
-            click.option("-q", "--quiet", is_flag=True, help="No progress, only errors."),
+            click.option("-q", "--quiet", is_flag=True, help="Say nothing but what went wrong."),
             click.option("-v", "--verbose", is_flag=True, help="Say more."),
         )
     ):
@@ -93,7 +93,7 @@ def due_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _finish(project: Project, summary: Summary, quiet: bool, *, named: bool) -> int:
-    if not quiet:
+    if not quiet or summary.exit_code not in (0, 3):
         counts = _listed(summary.counts) or "nothing to do"
         changes = _listed(dict(sorted(summary.changes.items())))
         tell(f"run {summary.run}: {counts}{f' ({changes})' if changes else ''} in {summary.seconds:.1f} s")
@@ -127,9 +127,9 @@ def _next(project: Project, summary: Summary, named: bool) -> Iterator[tuple[str
             yield "why, for one of them", command("show", summary.failures[0].id)
         if summary.target is None:
             yield "to try them again", f"{command('retry', '--failed')} && {command('resume')}"
-        else:  # and what has to follow from it, also where that was done before
+        else:  # not `resume`: what was done before may have to follow from it
             pairs = [f"{key}={value}" for key, value in summary.arguments.items()]
-            yield "to try them again", command("run", summary.target, *pairs)
+            yield "to try them again", f"{command('retry', '--failed')} && {command('run', summary.target, *pairs)}"
     elif summary.counts:
         yield "what it brought", command("changes")
         yield "how it went", command("report", "-o", "report.html")
@@ -218,7 +218,9 @@ def resume(project: Project, /, **flags: Any) -> None:
     with notice(flags["notify"], project, "resume") as notify:
         summary = api.resume(**flags_of(project, flags), **bounds_of(flags))
         if summary is None:
-            tell("nothing to resume")
+            if not flags["quiet"]:
+                tell("nothing to resume")
+            notify(None)
             return
         code = _finish(project, summary, flags["quiet"], named=True)
         notify(summary)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,7 +73,10 @@ def serve(port: int = 0) -> tuple[SiteServer, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m runner.demo.serve", description="Serve the demo site on loopback.")
     parser.add_argument("--port", type=int, default=0, help="default: any that is free")
-    server = SiteServer(parser.parse_args().port)
+    try:
+        server = SiteServer(parser.parse_args().port)
+    except OSError as error:
+        sys.exit(f"the demo site: {error.strerror}: name another port with --port (0: any that is free)")
     print(f"{server.url}/", flush=True)
     try:
         server.serve_forever()

@@ -116,7 +116,7 @@ class Explainer:
                 return self._blocked(job)
             case Status.FAILED:
                 tries = sum(a["outcome"] != "later" for a in job.attempts[job.retries_from :])
-                verdict = f"failed after {tries} attempt{'s' if tries != 1 else ''}: {_last_line(job)}"
+                verdict = f"failed after {tries} attempt{'s' if tries != 1 else ''}: {_error_line(job)}"
                 because = ["its error says that trying again cannot help"] if _is_final(job) else []
                 because.append(f"a new run that reaches it tries it again, and so does `retry {job.id}`")
                 because.append(f"`show {job.id}` has its traceback and the end of its log")
@@ -224,7 +224,7 @@ class Explainer:
             verdict = f"waits for its input {lacking[0]}: no job makes it so far, and there is no such file"
             because = ["once nothing else can run it fails, unless a job that makes it was found"]
         elif left:
-            last = f": {_last_line(job)}" if job.attempts else ""
+            last = f": {_error_line(job)}" if job.attempts else ""
             verdict = f"will be tried again in {_span(left)}, at {_moment(codec.stamp(time.time() + left))}{last}"
         elif full:
             verdict = f"is held by limit {full[0].key}: {len(full[0].running)} of {full[0].at_once} run already"
@@ -332,7 +332,7 @@ class Explainer:
             status = self._store.find(id)
             error = ""
             if status in (Status.FAILED, Status.CANCELLED) and (other := self._job(id)) is not None:
-                error = _last_line(other)
+                error = _error_line(other)
             found.append(Upstream(id=id, status=status.value if status is not None else "nowhere", error=error))
         return found
 
@@ -360,12 +360,12 @@ def _is_final(job: JobFile) -> bool:
     return bool(job.attempts and job.attempts[-1].get("final"))
 
 
-def _last_line(job: JobFile) -> str:
-    """The last line of the last attempt's error, with its type."""
+def _error_line(job: JobFile) -> str:
+    """The first line of the last attempt's error, with its type."""
     error = (job.attempts[-1].get("error") or {}) if job.attempts else {}
     message = (error.get("message") or "").strip().splitlines()
     kind = error.get("type") or _outcome(job)
-    return f"{kind}: {message[-1]}" if message else str(kind)
+    return f"{kind}: {message[0]}" if message else str(kind)
 
 
 def _what(upstream: Upstream) -> str:

@@ -16,8 +16,10 @@ from runner.store.codec import JobFile
 from runner.store.folders import FolderStore
 from runner.views.gist import gist
 from runner.views.reading import load_job, quarantined, read_job, reason
+from runner.words import moment, shorten
 
 _ORDER = {status: number for number, status in enumerate(FLOW_ORDER)}
+_BRIEF = 100  # characters
 _OPEN = (Status.PENDING, Status.RUNNING)  # a job that came to life again is not gone
 _MISSING = object()
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
@@ -37,6 +39,15 @@ class Row(Struct, frozen=True, kw_only=True):
     change: str | None = None  # of its last success: new, changed, unchanged, absent
     checked_at: str | None = None
     why: str = ""
+
+    @property
+    def brief(self) -> str:
+        """Its parameters, on one line that is not too long."""
+        return shorten(" ".join(f"{key}={_told(value)}" for key, value in (self.params or {}).items()), _BRIEF)
+
+
+def _told(value: Json) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def rows(
@@ -204,7 +215,8 @@ def _why(job: JobFile, status: Status, known: Mapping[str, Status]) -> str:
     match status:
         case Status.DONE:
             result = job.result or {}
-            return " ".join(str(part) for part in (result.get("change"), result.get("checked_at")) if part)
+            when = result.get("checked_at")
+            return " ".join(str(part) for part in (result.get("change"), when and moment(str(when))) if part)
         case Status.FAILED | Status.CANCELLED:
             return last_error(job) or "no attempt says why"
         case Status.BLOCKED:

@@ -158,7 +158,7 @@ def test_list(built: Built) -> None:
     ids = some(built)
     lines = said("list").splitlines()
     assert [line.split()[:2] for line in lines] == [[s, ids[s]] for s in ("pending", "done", "failed")]
-    assert lines[2].endswith("very"), "nothing is cut where no terminal is: it may be searched"
+    assert "very  (url=" in lines[2], "nothing is cut where no terminal is: it may be searched"
     assert said("list", "--status", "failed", columns=60).endswith("...\n")
 
 
@@ -175,7 +175,9 @@ def test_list_of_those_that_are_gone(built: Built) -> None:
     ids = some(built)
     built.run(admitted=START, ended=START, exit=1, roots=list(ids.values()))
     child = built.put("done", "child", "Parse", found_by=ids["done"])
-    assert said("list", "--gone") == f"done       {child}  gone: {ids['done']} no longer names it\n"
+    assert said("list", "--gone") == (
+        f"done       {child}  gone: {ids['done']} no longer names it  (url=https://example.org/child filepath=child)\n"
+    )
     (row,) = document("list", "--gone", "--status", "done")["jobs"]
     assert (row["id"], row["status"], row["found_by"]) == (child, "done", ids["done"])
     assert "no such jobs" in call("list", "--gone", "--task", "Fetch").stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runner.cli import cli, notice
+from tests.workers.support import wait_for
 
 JOBS = """
 from dataclasses import dataclass
@@ -116,3 +120,19 @@ def test_a_command_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - began < 30
     assert result.exit_code == 0
     assert "did not end" in result.stderr
+
+
+def test_ctrl_c_while_the_command_runs_changes_no_exit_code(project: Path) -> None:
+    words = ["run", "noticed_jobs:flow", "-q", "--notify", "cat >> told.txt; touch began; sleep 60"]
+    with subprocess.Popen([sys.executable, "-m", "runner", *words], stderr=subprocess.PIPE) as process:
+        wait_for("it is told", Path("began").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert b"killed at Ctrl-C" in process.stderr.read()
+    assert Path("told.txt").read_text().count('"schema"') == 1, "it is told once"
+
+
+def test_that_there_was_nothing_to_resume_is_told_too() -> None:
+    assert call("resume", "--notify", "cat > told.json").exit_code == 0
+    assert (told()["exit_code"], told()["summary"]) == (0, None)

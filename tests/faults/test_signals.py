@@ -42,7 +42,7 @@ def test_ctrl_c_once(project: Project, struck: Counter[str]) -> None:
     process = start(project)
     interrupt(process)
     struck["SIGINT"] += 1
-    processes.wait_until("it says so", lambda: "stopping" in project.said())
+    processes.wait_until("it says so", lambda: "nothing more is started" in project.said())
     let_go(project)
     assert process.wait(timeout=60) == 3, project.said()
     in_order(project)

@@ -240,7 +240,7 @@ def test_will_be_tried_again(built: Built) -> None:
     ]
     put(built, "pending", A, not_before=codec.stamp(time.time() + 500), attempts=attempts)
     found = explained(A)
-    assert re.fullmatch(r"will be tried again in 8 min, at \S+ \S+ UTC: ValueError: no page", found.verdict)
+    assert re.fullmatch(r"will be tried again in 8 min, at \S+ \S+ UTC: ValueError: first line", found.verdict)
     assert found.not_before
     put(built, "pending", A, not_before=codec.stamp(time.time() - 5), attempts=attempts)
     assert explained(A).verdict == "is ready: it waits for a worker"

@@ -13,6 +13,7 @@ from runner.core.commands import Move
 from runner.core.model import Status, Step
 from runner.store.folders import FolderStore
 from runner.views.listing import Row, matches, rows
+from runner.words import moment
 from tests.views.state import START, Built, failed_attempt, id_of
 
 
@@ -89,7 +90,7 @@ def test_what_is_said(built: Built) -> None:
     assert why[id_of("e")] == ""
     assert why[id_of("f")] == "Superseded: Other-0123456789abcdef makes its output now"
     assert why[id_of("g")] == "no attempt says why"
-    assert why[id_of("z")] == f"new {START}"
+    assert why[id_of("z")] == f"new {moment(START)}"
 
 
 def test_what_cannot_be_read_is_listed(built: Built) -> None:
