@@ -154,23 +154,24 @@ class Loop:
                 self._give_up()
                 break
             if self.stopping and not self._told:
-                self._take_back(self._executor.unbegun())
                 self._tell()
+                self._take_back(self._executor.unbegun())
             if not self.stopping:
                 self._look_into_inbox()
                 self._judge_some()
             self._turn(self._executor.wait(self._patience()))
             for watcher in self._watchers:
                 watcher.tick(self._engine, time.time())
-        if self.stopping and not (self._told or self.killing):
+        if self.stopping and not self.killing:
             self._tell()
         self._store.sync()
 
     def _tell(self) -> None:
-        """Why it stops."""
-        self._told = True
-        for watcher in self._watchers:
-            watcher.leaving(self._reason, self._executor.busy)
+        """Why it stops, once."""
+        if not self._told:
+            self._told = True
+            for watcher in self._watchers:
+                watcher.leaving(self._reason, self._executor.busy)
 
     def _is_time(self) -> bool:
         """To leave, whatever still runs."""
@@ -276,6 +277,7 @@ class Loop:
         with suppress(OSError, StateError):
             self._executor.unbegun()
             self._hinder(reason)
+            self._tell()
             while self._executor.busy and not self._is_time():
                 self._executor.wait(POLL)
 

@@ -14,7 +14,7 @@ import click
 
 from runner.cli.completion import job_ids
 from runner.cli.pages import print_report, print_row, print_shown, print_state
-from runner.cli.paper import Paper, paper
+from runner.cli.paper import C1, Paper, paper
 from runner.cli.project import Project, tell
 from runner.core.model import Status
 from runner.errors import StateError, UsageError
@@ -147,7 +147,7 @@ def _print_rows_as_json(out: Paper, rows: Iterator[Row]) -> None:
     comma = ""
     out.raw('{"schema": 1, "jobs": [')
     for row in rows:
-        out.raw(f"{comma}\n{msgspec.json.encode(row).decode()}")
+        out.raw(f"{comma}\n{msgspec.json.encode(row).decode().translate(C1)}")
         comma = ","
     out.raw("\n]}\n")
 

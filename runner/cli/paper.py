@@ -18,6 +18,9 @@ from runner.errors import StateError
 _CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1}
 _STATUS = {"running": "cyan", "done": "green", "failed": "red", "blocked": "yellow", "quarantine": "red"}
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+C1 = {code: f"\\u{code:04x}" for code in range(127, 160)}
+"""For str.translate: control codes that JSON lets stand, and a terminal obeys."""
+
 _DEFAULT_WIDTH = 80
 
 
@@ -99,8 +102,10 @@ class Paper:
             import json
 
             escapes = {code: f"\\\\u{code:04x}" for code in range(0xD800, 0xE000)}
-            data = json.dumps(msgspec.to_builtins(document), ensure_ascii=False).translate(escapes).encode()
-        self.raw(msgspec.json.format(data, indent=2).decode() + "\n")
+            data = (
+                json.dumps(msgspec.to_builtins(document, enc_hook=_raw), ensure_ascii=False).translate(escapes).encode()
+            )
+        self.raw(msgspec.json.format(data, indent=2).decode().translate(C1) + "\n")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns, the first to the left, the others to the right; below each other where they are too wide."""
@@ -121,6 +126,13 @@ class Paper:
             for name, cell in zip(head[1:], line[1:], strict=True):
                 if cell:
                     self.say("  ", Mark(name.ljust(label), _STATUS.get(name, "")), "  ", cell.rjust(room))
+
+
+def _raw(value: Any) -> Any:
+    """Of a job file that is given as it is: its JSON."""
+    import json
+
+    return json.loads(bytes(value))
 
 
 def status_mark(status: str, width: int = 0) -> Mark:

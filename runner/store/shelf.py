@@ -95,6 +95,7 @@ class Shelf:
         except (FileNotFoundError, NotADirectoryError):
             raise StateError(f"{self.path} is no state folder") from None
         self._check("", state)
+        self._is_one(state)
         made = False
         for name in FOLDERS:
             try:
@@ -119,6 +120,15 @@ class Shelf:
             self.files.sync_folder(parent)
             self.files.close(parent)
 
+    def _is_one(self, state: int) -> None:
+        """Not a folder of somebody else: to a mistyped name nothing is added, and nothing there is taken for jobs."""
+        names = os.listdir(state)
+        others = sorted(name for name in names if not name.startswith((".", "README")))
+        if others and {*names}.isdisjoint(FOLDERS):
+            raise StateError(
+                f"{self.path} is no state folder: there is {others[0]}, and no pending/ (--state: another one)"
+            )
+
     def _check(self, name: str, descriptor: int) -> None:
         # By the descriptor, not by the name: what was checked is what is used.
         found = os.fstat(descriptor)
@@ -138,11 +148,6 @@ class Shelf:
                 self.files.close(descriptor)
         self.fds.clear()
         self.root_fd = -1
-
-    @property
-    def used(self) -> bool:
-        """Whether any of the folders is there that the state of a run has."""
-        return len(self.fds) > 1
 
     @property
     def one_filesystem(self) -> bool:

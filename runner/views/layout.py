@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 _SWEEPS = 8
+_MOST_BENDS = 2_000  # of all lines; where there would be more, lines are straight: nobody can follow one
 _ACROSS, _ALONG = 18.0, 64.0  # between two boxes of a layer, and between two layers
 
 Point = tuple[float, float]
@@ -32,7 +33,8 @@ def lay_out(sizes: Mapping[str, Point], edges: Iterable[tuple[str, str]]) -> Lay
     given = dict.fromkeys(edge for edge in edges if edge[0] != edge[1])
     forward = _without_circles(list(sizes), given)
     layer = _layers(list(sizes), forward)
-    chains = {edge: _chain(edge, layer) for edge in forward}
+    plain = sum(layer[b] - layer[a] for a, b in forward) > _MOST_BENDS
+    chains = {(a, b): [(a, layer[a]), (b, layer[b])] if plain else _chain((a, b), layer) for a, b in forward}
     boxes = dict(sizes)
     for chain in chains.values():
         for bend, number in chain[1:-1]:

@@ -30,22 +30,20 @@ def open_state(state: Path, root: Path) -> FolderStore:
     if not os.path.lexists(state):
         raise StateError(
             f"{state}: there is no state folder yet: `python -m runner run` makes it (--state: another one)"
+            f"{_above(root)}"
         )
     try:
-        store = FolderStore(state, create=False, root=root)
-        if not store.shelf.used and (others := _visible(state)):
-            store.close()
-            raise StateError(
-                f"{state} is no state folder: there is {others[0]}, and no pending/ (--state: another one)"
-            )
-        return store
+        return FolderStore(state, create=False, root=root)
     except OSError as error:
         raise StateError(f"{state} cannot be read: {error.strerror}: see whose it is, and its permissions") from error
 
 
-def _visible(state: Path) -> list[str]:
-    """What is in a folder, but for hidden files, and a README as a repository may have it there."""
-    return sorted(name for name in os.listdir(state) if not name.startswith((".", "README")))
+def _above(root: Path) -> str:
+    """The project that this folder lies in, if there is one: a hint for who is too deep."""
+    for parent in root.absolute().parents:
+        if all((parent / "state" / name).is_dir() for name in ("pending", "done", "inbox")):
+            return f"; or did you mean the one of {parent} (-C {parent})?"
+    return ""
 
 
 def load_job(store: FolderStore, id: str, status: Status) -> tuple[bytes, Status] | None:

@@ -158,3 +158,22 @@ def test_plan_and_resume_take_what_run_takes() -> None:
 
     assert flags("plan") - {"--json"} == flags("run") - {"--dry-run"}
     assert flags("run") - flags("resume") == {"--force", "--force-task", "--adopt", "--verify", "--dry-run"}
+
+
+@pytest.mark.parametrize("words", [["run"], ["resume"], ["submit", "--file", "jobs.jsonl"]], ids=" ".join)
+def test_nothing_is_added_to_a_folder_of_somebody_else(built: Built, words: list[str]) -> None:
+    other = Path("other")
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    Path("jobs.jsonl").write_text("")
+    code, error = code_and_error("--state", "other", *words)
+    assert (code, "is no state folder: there is letter.txt" in error) == (4, True), error
+    assert os.listdir("other") == ["letter.txt"]
+
+
+def test_who_is_too_deep_is_told_where_the_project_is(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    (built.root / "jobs" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(built.root / "jobs" / "deep")
+    code, error = code_and_error("status")
+    assert code == 4
+    assert f"-C {built.root}" in error

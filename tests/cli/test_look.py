@@ -241,6 +241,21 @@ def test_escape_codes_of_others_are_shown_not_obeyed(built: Built) -> None:
 # --------------------------------------------------------------------------------------------------------------- check
 
 
+def test_codes_that_json_lets_stand_are_escaped(built: Built) -> None:
+    built.put("failed", "a", params={"url": "\u009b2J\u007f"})
+    text = said("list", "--json")
+    assert "\u009b" not in text
+    assert document("list")["jobs"][0]["params"]["url"] == "\u009b2J\u007f"
+
+
+def test_a_state_whose_name_is_no_utf_8(built: Built) -> None:
+    id = built.put("failed", "a", attempts=[failed_attempt()])
+    odd = os.fsdecode(os.fsencode(built.root) + b"/st\xe4te")
+    os.rename(built.state, odd)
+    found = json.loads(said("--state", odd, "show", id, "--json"))
+    assert found["job"]["id"] == id
+
+
 def test_check(built: Built) -> None:
     some(built)
     assert said("check").startswith("no faults, no warnings: 3 jobs, 1 output (sizes), 1 run, in ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +67,11 @@ def test_lines_that_need_not_cross_do_not() -> None:
 
 def test_of_nothing_there_is_nothing() -> None:
     assert lay_out({}, []) == Layout(0.0, 0.0, {}, {})
+
+
+def test_a_graph_that_nobody_can_follow_takes_no_time() -> None:
+    edges = {(a, b) for a in range(120) for b in range(a + 1, 120)}
+    began = time.monotonic()
+    layout, named = laid(120, edges)
+    assert time.monotonic() - began < 20, "with a bend for each layer that a line passes it takes minutes"
+    assert len(layout.lines) == len(named)

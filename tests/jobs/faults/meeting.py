@@ -180,7 +180,7 @@ def _night(tasks: list[Any], number: int, nights: int) -> None:
 
     def leave() -> bool:
         if not rig.executor.orders and rig.executor.waits[-1]:
-            rig.loop.stop()
+            rig.loop.stop("test")
             return True
         return False
 
