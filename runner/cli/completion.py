@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from runner.store.folders import FolderStore
 
 SHELLS = ("bash", "zsh", "fish")
 _MOST = 200  # ids that are offered: a person has to read them
@@ -29,15 +34,31 @@ def completion(shell: str) -> None:
 
 
 def job_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The ids of jobs that begin so. A state that cannot be read has none: a shell is no place for errors."""
+    """The ids of jobs that begin so."""
+    return _looked_up(ctx, lambda store: [id for id in store.scan() if id.startswith(incomplete)])
+
+
+def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The classes of the jobs that there are, if they begin so."""
+    return _looked_up(ctx, lambda store: {id[:-17] for id in store.scan() if id.startswith(incomplete)})
+
+
+def run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The ids of runs that begin so."""
+    from runner.store.runs import Runs
+
+    return _looked_up(ctx, lambda store: [id for id in Runs(store).ids() if id.startswith(incomplete)])
+
+
+def _looked_up(ctx: click.Context, look: Callable[[FolderStore], Iterable[str]]) -> list[str]:
+    """A state that cannot be read has nothing: a shell is no place for errors."""
     from runner.errors import RunnerError
     from runner.views.reading import open_state
 
     words = ctx.find_root().params
-    root = Path(words.get("root") or ".").absolute()
+    root = Path(words.get("root") or ".").expanduser().absolute()
     try:
         with open_state(root / (words.get("state") or "state"), root) as store:
-            found = sorted(id for id in store.scan() if id.startswith(incomplete))
+            return sorted(look(store))[:_MOST]
     except (RunnerError, OSError):
         return []
-    return found[:_MOST]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from runner.cli.completion import job_ids
+from runner.cli.completion import job_ids, run_ids
 from runner.cli.look import json_option, opened
 from runner.cli.paper import Paper, paper
 from runner.cli.project import Project, tell
@@ -95,7 +95,7 @@ def graph(project: Project, id: str | None, form: str, output: Path | None, as_j
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=run_ids)
 @_output
 @json_option
 @click.pass_obj

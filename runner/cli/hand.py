@@ -58,7 +58,10 @@ def retry(project: Project, /, ids: tuple[str, ...], failed: bool, wait: bool) -
     """
     if not ids and not failed:
         raise click.UsageError("Name jobs, or say --failed.")
-    _say(api.retry(ids, failed=failed, wait=wait, state=project.state, root=project.root))
+    done = api.retry(ids, failed=failed, wait=wait, state=project.state, root=project.root)
+    if not done:
+        tell("no job has failed")
+    _say(done)
 
 
 @click.command()

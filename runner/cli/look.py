@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.completion import job_ids
+from runner.cli.completion import job_ids, run_ids, task_names
 from runner.cli.pages import print_report, print_row, print_shown, print_state
 from runner.cli.paper import C1, Paper, paper
 from runner.cli.project import Project, tell
@@ -68,9 +68,12 @@ def status(project: Project, watch: bool, as_json: bool) -> None:
                     following = project.command(*state.next) if state.next else None
                     out.json({**_fields(state), "next": following})
                 elif not watch or out.terminal or repr(state) != before:
-                    if watch and out.terminal:
-                        out.raw("\x1b[H\x1b[J")
+                    if watch and out.terminal:  # over what stands there: a cleared screen would go into the scrollback
+                        out.end = "\x1b[K\n"
+                        out.raw("\x1b[H")
                     print_state(out, state, project.command)
+                    if watch and out.terminal:
+                        out.raw("\x1b[J")
                 if not watch:
                     return
                 if not out.terminal and repr(state) != before:
@@ -98,7 +101,12 @@ def _fields(struct: Any) -> dict[str, Any]:
     type=click.Choice([status.value for status in Status]),
     help="Only jobs of this status; may be given again.",
 )
-@click.option("--task", metavar="T", help="Only jobs of this class: FetchPage, or jobs.scrape:FetchPage.")
+@click.option(
+    "--task",
+    metavar="T",
+    shell_complete=task_names,
+    help="Only jobs of this class: FetchPage, or jobs.scrape:FetchPage.",
+)
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only jobs with this parameter; may be given again.")
 @click.option("--gone", is_flag=True, help="Only jobs that no run's target leads to any more; reads every job file.")
 @json_option
@@ -181,7 +189,7 @@ def show(project: Project, id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=run_ids)
 @json_option
 @click.pass_obj
 def changes(project: Project, run: str | None, as_json: bool) -> None:

@@ -123,7 +123,7 @@ def print_shown(out: Paper, shown: Shown) -> None:
     if shown.story.unread:
         out.say(f"  ({shown.story.unread:,} older journals were not searched)")
     if shown.log is not None:
-        out.say(f"log {shown.log.path} ({shown.log.bytes:,} bytes), its end")
+        out.say(f"log {shown.log.path} ({counted(shown.log.bytes, 'byte')}), its end")
         for line in shown.log.lines:
             out.say(f"  {line}")
 
@@ -143,7 +143,7 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
         made = f"{result.get('change') or 'made'} in run {result.get('run')}, version {_text(result.get('version'))}"
         facts.append(("last made", made))
         for n, output in enumerate(shown.outputs):
-            size = "" if output.bytes is None else f"{output.bytes:,} bytes, "
+            size = "" if output.bytes is None else f"{counted(output.bytes, 'byte')}, "
             facts.append(("outputs" if n == 0 else "", f"{output.path} ({size}{output.now})"))
         found = result.get("found", [])
         facts += [("has found" if n == 0 else "", id) for n, id in enumerate(found[:20])]

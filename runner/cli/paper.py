@@ -42,12 +42,13 @@ class Paper:
         self._stream = sys.stdout
         self.terminal = self._stream is not None and self._stream.isatty()
         self._colour = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.end = "\n"  # of a line
         self.width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns
         self.cut = self.width if self.terminal or os.environ.get("COLUMNS") else None
 
     def say(self, *parts: str | Mark) -> None:
         """One line."""
-        self.raw("".join(self._part(part) for part in parts) + "\n")
+        self.raw("".join(self._part(part) for part in parts) + self.end)
 
     def _part(self, part: str | Mark) -> str:
         if isinstance(part, str):

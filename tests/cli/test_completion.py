@@ -54,6 +54,15 @@ def test_bash_completes_ids(built: Built) -> None:
     assert offered("show", "Parse", cwd=built.root) == []
 
 
+def test_bash_completes_runs_and_task_classes(built: Built) -> None:
+    built.put("done", "a")
+    built.put("done", "b", "Parse")
+    built.run("20261122T020000Z")
+    assert offered("changes", "2026", cwd=built.root) == ["20261122T020000Z"]
+    assert offered("report", "", cwd=built.root) == ["20261122T020000Z"]
+    assert offered("list", "--task", "P", cwd=built.root) == ["Parse"]
+
+
 def test_the_state_that_is_named_is_looked_into(built: Built) -> None:
     built.put("done", "a")
     assert offered("-C", str(built.root), "show", "Fe", cwd=built.root.parent) == [id_of("a")]
