@@ -359,7 +359,7 @@ def test_a_clock_that_never_rests(project: Project, clock: Clock, seed: int) -> 
         while not over.wait(chance.uniform(0.01, 0.2)):
             clock.jump(chance.choice([day for day in (-DAY, 0.0, DAY) if day != clock.ahead]) - clock.ahead)
 
-    count, kills = (60, 60) if TORTURE else (4, 3)
+    count, kills = (80, 60) if TORTURE else (4, 3)  # three jobs each: four for a kill
     first = ("run", "jobs.late:mixed", f"count={count}", "--workers", "2", *QUICK)
     killer = Killer(project, first, seed, ["scheduler"], step=2)
     jumper = threading.Thread(target=jumps)
