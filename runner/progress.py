@@ -111,8 +111,8 @@ class Progress:
         cost = time.monotonic() - clock  # counting a million jobs takes its time: at most a twentieth of it all
         self._next = clock + max(TERMINAL_EVERY if self._live else LINE_EVERY, 20 * cost)
 
-    def close(self, engine: Engine) -> None:
-        """The last word about the counts."""
+    def close(self) -> None:
+        """The last word; the terminal is as it was."""
         if self._told > FAILURES and self._verbosity < 1:
             self.say(f"and {self._told - FAILURES:,} more failures", -1)
         if self._screen is not None:

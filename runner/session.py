@@ -31,6 +31,7 @@ from runner.core.events import Recovered
 from runner.core.model import Proposal, Status
 from runner.errors import GO_ON, Busy, Refused, StateError, UsageError, plainly
 from runner.handed import Handed
+from runner.listeners import Watcher
 from runner.loop import GRACE, Loop
 from runner.progress import CTRL_C, Failure, Progress
 from runner.rebuild import rebuild
@@ -226,16 +227,9 @@ class Session:
         progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
+        watchers: tuple[Watcher, ...] = (recorder, progress)
         loop = Loop(
-            engine,
-            self._store,
-            executor,
-            self._catalog,
-            rounds,
-            handed,
-            [recorder, progress],
-            backlog=backlog,
-            bounds=self._bounds,
+            engine, self._store, executor, self._catalog, rounds, handed, watchers, backlog=backlog, bounds=self._bounds
         )
         with self._signals(loop):  # until all is recorded: what comes at the very end has nothing left to stop
             try:
@@ -250,9 +244,9 @@ class Session:
                     complete = loop.run()
                     handed.release()
             finally:
+                progress.close()  # however it ends: a terminal has to be left as it was
                 self._store.give_back_leftovers(executor.close())
                 recorder.close()
-            progress.close(engine)
             counts = engine.census.tally()
             quarantined = damaged + backlog.damaged + handed.quarantined
             exit_code = self._exit_code(complete, counts, quarantined)

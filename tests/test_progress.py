@@ -65,7 +65,7 @@ def test_quiet_says_what_is_final_and_silent_says_nothing() -> None:
     progress = Progress("r", verbosity=-2, stream=stream)
     progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
     progress.tick(Engine(), 0.0)
-    progress.close(Engine())
+    progress.close()
     assert stream.getvalue() == ""
 
 
@@ -109,7 +109,7 @@ def test_what_is_out_of_retries_is_kept_for_the_summary_and_the_rest_is_counted(
     progress = Progress("r", stream=stream)
     for n in range(FAILURES + 7):
         progress.replied(Reply(event=Failed(id=f"Page-{n:016x}", record="1.json"), error="ValueError: no luck"))
-    progress.close(Engine())
+    progress.close()
     assert [failure.id for failure in progress.failures] == [f"Page-{n:016x}" for n in range(KEPT)]
     lines = stream.getvalue().splitlines()
     assert len(lines) == FAILURES + 1
@@ -124,5 +124,5 @@ def test_a_terminal_that_is_gone_ends_no_run() -> None:
     progress = Progress("r", stream=Gone())
     for _ in range(2):
         progress.replied(Reply(event=Failed(id=ID, record="1.json"), error="ValueError: no luck"))
-    progress.close(Engine())
+    progress.close()
     assert len(progress.failures) == 2

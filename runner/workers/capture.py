@@ -197,9 +197,8 @@ class Router(io.TextIOBase):
             log.flush()
 
     def fileno(self) -> int:
-        return (
-            self._fallback.fileno()
-        )  # who keeps the number (faulthandler does) must not have another file by it later
+        # Not the log's: who keeps the number, as faulthandler does, would write into whatever file has it later.
+        return self._fallback.fileno()
 
 
 class _Bytes(io.RawIOBase):

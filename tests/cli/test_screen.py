@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,11 @@ class Terminal:
     def shown(self, *, colours: bool = False) -> str:
         """What one sees, lines that were broken put together again."""
         return self._call("capture-pane", "-p", "-J", *(["-e"] if colours else []))
+
+    @property
+    def cursor(self) -> bool:
+        """Whether it is to be seen."""
+        return self._call("display-message", "-p", "#{cursor_flag}").strip() == "1"
 
     def close(self) -> None:
         self._call("kill-server")
@@ -143,4 +149,22 @@ def test_a_page_is_not_poured_over_a_terminal(root: Path) -> None:
         assert "name a file with -o" in terminal.shown()
         assert "exit code 2" in terminal.shown()
     finally:
+        terminal.close()
+
+
+def test_a_run_that_ends_by_an_error_leaves_the_terminal_as_it_was(root: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m runner run --threads 4 --durability process; echo exit code $?"
+    terminal = Terminal(root, 100, command)
+    try:
+        wait_for("it waits", lambda: "of 11 done" in terminal.shown(), seconds=30)
+        assert not terminal.cursor
+        shutil.rmtree(root / "state" / "tmp")
+        (root / "go").touch()
+        wait_for("its end", lambda: "exit code 4" in terminal.shown(), seconds=30)
+        assert terminal.cursor
+        lines = terminal.shown().splitlines()
+        assert not [line for line in lines if "of 11 done" in line], "nothing of the table is left"
+        assert any("nothing more is started" in line for line in lines)
+    finally:
+        (root / "go").touch()
         terminal.close()
