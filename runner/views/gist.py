@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from runner.core.model import Status
-from runner.errors import BadJobFile
+from runner.errors import BadJobFile, NewerSchema
+from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.views.reading import load_job
 
@@ -49,6 +51,7 @@ class GistResult(Struct, gc=False):
 class Gist(Struct):
     """One job."""
 
+    schema: Any = codec.SCHEMA
     task: str = ""
     params: dict[str, msgspec.Raw] = {}
     after: tuple[str, ...] = ()
@@ -78,20 +81,23 @@ _decode = msgspec.json.Decoder(Gist).decode
 
 
 def gists(store: FolderStore) -> Iterator[Gist]:
-    """All jobs, by id; what is in quarantine/ is none."""
+    """All jobs, by id; what is in quarantine/ is none. Raises NewerSchema."""
     for id, status in sorted(store.scan().items()):
         if status is not Status.QUARANTINE:
             yield gist(store, id, status)
 
 
 def gist(store: FolderStore, id: str, status: Status) -> Gist:
-    """One job."""
+    """One job. Raises NewerSchema: what a newer version means by its fields nobody here knows."""
     try:
         found = load_job(store, id, status)
         if found is None:
             return Gist(id=id, status=status.value)
         data, status = found
         job = _decode(data)
+        codec.check_schema({"schema": job.schema})
+    except NewerSchema as error:
+        raise NewerSchema(f"{status}/{id}.json: {error}") from None
     except (OSError, BadJobFile, ValueError, RecursionError):  # msgspec's errors are a ValueError
         return Gist(id=id, status=status.value)
     job.id, job.status = id, status.value
