@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from runner.cli.project import Project, tell
 from runner.errors import RunnerError, StateError, plainly
+from runner.patience import end_group
 from runner.session import Summary
 from runner.store.codec import SCHEMA
 
@@ -72,9 +72,7 @@ def _call(command: str, document: Notice, root: str) -> None:
     try:
         process.communicate(data, PATIENCE)
     except (subprocess.TimeoutExpired, KeyboardInterrupt) as why:  # the run is over, and its code is told already
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        end_group(process)
         when = "at Ctrl-C" if isinstance(why, KeyboardInterrupt) else f"as it did not end within {PATIENCE:.0f} s"
         tell(f"warning: --notify: the command was killed {when}: {command}")
         return

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from runner.patience import end_group
+
 PATIENCE = 5.0
 """Seconds that the answer may take."""
 
@@ -35,18 +37,18 @@ def why(root: Path, state: Path, id: str) -> Why:
     if not _asked.acquire(blocking=False):
         return Why(verdict="", because=["why it stands there was not asked: others are asking just now"])
     words = [sys.executable, "-m", "runner", "-C", str(root), "--state", str(state), "explain", id, "--json"]
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, cwd=root, process_group=0
-        )
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [
-                f"explain left with {done.returncode}"
-            ]
-            return Why(verdict="", because=[said[-1].removeprefix("runner: ")])
-        return msgspec.json.decode(done.stdout, type=Why)
-    except subprocess.TimeoutExpired:
-        return Why(verdict="", because=[f"why it stands there could not be told within {PATIENCE:.0f} s"])
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd=root, process_group=0)
+        try:
+            out, error = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            end_group(process)
+            return Why(verdict="", because=[f"why it stands there could not be told within {PATIENCE:.0f} s"])
+        if process.returncode:
+            said = error.decode("utf-8", "replace").strip() or f"explain left with {process.returncode}"
+            return Why(verdict="", because=[said.splitlines()[-1].removeprefix("runner: ")])
+        return msgspec.json.decode(out, type=Why)
     except (OSError, msgspec.MsgspecError) as error:
         return Why(verdict="", because=[f"why it stands there could not be asked: {error}"])
     finally:

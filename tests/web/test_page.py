@@ -16,6 +16,7 @@ import requests
 
 from tests.views.state import RUN, Built, done_attempt, failed_attempt, id_of
 from tests.web.served import TOKEN, Served, served
+from tests.workers.support import wait_for
 
 EVIL = "<script>alert(1)</script>\"'>"
 
@@ -297,7 +298,7 @@ def test_lines_of_others_begin_no_event(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------- tasks that do as they like
 
 TASKS = """
-import os, sys, time
+import os, subprocess, sys
 from dataclasses import dataclass
 from runner import Output, Task
 
@@ -308,7 +309,9 @@ class Odd(Task):
 
     def due(self, last, now):
         if self.how == "hangs":
-            time.sleep(60)
+            child = subprocess.Popen(["sleep", "60"])
+            open("child", "w").write(str(child.pid))
+            child.wait()
         if self.how == "ends":
             os._exit(7)
         if self.how == "leaves":
@@ -332,6 +335,8 @@ def test_what_due_does_harms_no_page(tmp_path: Path) -> None:
     with served(tmp_path) as site:
         assert "is up to date" in site.get(f"/jobs/{jobs['fine']}").text
         assert "could not be told within" in site.get(f"/jobs/{jobs['hangs']}").text
+        child = Path("/proc", (tmp_path / "child").read_text())
+        wait_for("what it had started is ended, too", lambda: not child.exists())
         for how in ("ends", "leaves"):
             assert site.get(f"/jobs/{jobs[how]}").status_code == 200
         (tmp_path / "jobs" / "__init__.py").write_text(TASKS.replace("return None", 'return "it is monday"'))
