@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,9 +67,7 @@ def test_of_nothing_there_is_nothing() -> None:
     assert lay_out({}, []) == Layout(0.0, 0.0, {}, {})
 
 
-def test_a_graph_that_nobody_can_follow_takes_no_time() -> None:
-    edges = {(a, b) for a in range(120) for b in range(a + 1, 120)}
-    began = time.monotonic()
-    layout, named = laid(120, edges)
-    assert time.monotonic() - began < 20, "with a bend for each layer that a line passes it takes minutes"
+def test_lines_of_a_graph_that_nobody_can_follow_have_no_bends() -> None:
+    layout, named = laid(120, {(a, b) for a in range(120) for b in range(a + 1, 120)})
     assert len(layout.lines) == len(named)
+    assert {len(points) for points in layout.lines.values()} == {2}
