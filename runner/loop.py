@@ -32,7 +32,7 @@ from runner.listeners import Intake, Store, Watcher
 from runner.rounds import Rounds
 from runner.store.pace import steady
 from runner.workers import record, staging
-from runner.workers.port import Executor, Order, Outcome, Reply
+from runner.workers.port import Executor, Order, Outcome, Reply, Staged
 
 JUDGED_AT_ONCE = 0.02
 """Seconds that a turn may spend on judging, while workers wait."""
@@ -294,6 +294,7 @@ class Loop:
         commands: list[Command] = []
         now = self._clock()
         for reply in replies:
+            assert not isinstance(reply.event, Staged)  # whose executor goes on with it, instead of telling us
             commands += self._engine.handle(reply.event, now)
             for watcher in self._watchers:
                 watcher.replied(reply)

@@ -103,7 +103,7 @@ class Lacked(Struct, frozen=True, tag=True):
     paths: tuple[str, ...]
 
 
-class WorkerLost(Struct, frozen=True, kw_only=True):
+class WorkerLost(Struct, frozen=True, kw_only=True, tag=True):
     """A worker ended. `begun` had been started in it, `waiting` lay in its queue.
 
     "hindered": the machine kept it from doing these (the disk is full, say); it may be alive.

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from itertools import count
+from typing import NamedTuple
 
 from runner.errors import BadJobFile
 
@@ -29,6 +31,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
+AGENT = "@"  # stands between a process and the agent that it works for
+_TOKEN = re.compile(rf"([0-9]{{1,11}})-([0-9]+)(?:{AGENT}([0-9a-f]+))?\.")
 _serial = count(1)
 _USER = os.geteuid()
 
@@ -252,9 +256,39 @@ def process_start(pid: int) -> str | None:
     return "0"
 
 
+def ground() -> str:
+    """What this process stands on, in 8 hex digits: processes with the same kernel and the same process ids see each
+    other, and have one clock. (Containers of one machine may have one host name, and two of one name may be two.)
+    """
+    return _ground(os.getpid())
+
+
+@cache
+def _ground(pid: int) -> str:
+    from hashlib import sha256  # here, as no look verb needs it
+
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            kernel = file.read().strip()
+        ids = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        kernel, ids = os.uname().nodename, ""
+    return sha256(f"{kernel} {ids}".encode()).hexdigest()[:8]
+
+
+_agent = ""
+
+
+def write_for(agent: str) -> None:
+    """From now on this process, and what it forks, writes for an agent of that name, which begins with its ground."""
+    global _agent
+    _agent = agent
+    _token.cache_clear()
+
+
 @cache
 def _token(pid: int) -> str:
-    return f"{pid}-{process_start(pid) or 0}."
+    return f"{pid}-{process_start(pid) or 0}{AGENT if _agent else ''}{_agent}."
 
 
 def writer_token() -> str:
@@ -267,10 +301,28 @@ def tmp_name(label: str) -> str:
     return f"{_token(os.getpid())}{next(_serial)}.{label}"
 
 
+class Writer(NamedTuple):
+    """The process that a name begins with. `agent`: "", or for whom it works, perhaps on another ground."""
+
+    pid: int
+    start: str
+    agent: str
+
+    @property
+    def near(self) -> bool:
+        """Whether it is, or was, on our ground."""
+        return not self.agent or self.agent.startswith(ground())
+
+
+def writer_of(name: str) -> Writer | None:
+    """The writer whose token a name begins with, if any."""
+    match = _TOKEN.match(name)
+    return Writer(int(match[1]), match[2], match[3] or "") if match is not None else None
+
+
 def writer_is_gone(name: str) -> bool:
-    """Whether the process that a name in tmp/ begins with has ended. False for any other name."""
-    pid, dash, rest = name.partition("-")
-    start, dot, _ = rest.partition(".")
-    if not (dash and dot and pid.isdecimal() and start.isdecimal() and pid.isascii() and len(pid) < 12):
-        return False
-    return process_start(int(pid)) != start
+    """Whether the process that a name in tmp/ begins with has ended. False for any other name. Those on another ground
+    are: whoever may ask has made sure that their agents are at rest.
+    """
+    writer = writer_of(name)
+    return writer is not None and not (writer.near and process_start(writer.pid) == writer.start)

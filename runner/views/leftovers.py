@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 from runner.core.model import DONE, HOPELESS, PENDING, RUNNING, Status
-from runner.store.files import process_start, writer_is_gone
+from runner.store.files import process_start, writer_is_gone, writer_of
 from runner.store.folders import FolderStore
 from runner.store.shelf import LOCKS, TMP
 from runner.views.examine import Examiner, Finding
@@ -54,12 +54,13 @@ def _workers(store: FolderStore) -> Iterator[Finding]:
     if holder is not None and holder.host != socket.gethostname():
         return  # its processes cannot be seen from here
     for name in sorted(names(store, LOCKS)):
-        if name.startswith(_WORKER) and name.endswith(_LOCK):
-            pid, _, start = name[len(_WORKER) : -len(_LOCK)].partition("-")
-            if pid.isdecimal() and int(pid) != os.getpid() and process_start(int(pid)) == start:
-                what = f"a worker of an earlier runner is still alive: pid {pid}"
-                do = "nothing: the next run waits for it, or ends it"
-                yield Finding(code="orphan", where=f"{LOCKS}/{name}", what=what, do=do, guarantee=7)
+        worker = writer_of(name[len(_WORKER) :]) if name.startswith(_WORKER) and name.endswith(_LOCK) else None
+        if worker is None or not worker.near or worker.pid == os.getpid():
+            continue
+        if process_start(worker.pid) == worker.start:
+            what = f"a worker of an earlier runner is still alive: pid {worker.pid}"
+            do = "nothing: the next run waits for it, or ends it"
+            yield Finding(code="orphan", where=f"{LOCKS}/{name}", what=what, do=do, guarantee=7)
 
 
 def _files(store: FolderStore, examiner: Examiner) -> Iterator[Finding]:

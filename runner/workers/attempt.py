@@ -21,7 +21,7 @@ from runner.core.ledger import output_hash
 from runner.core.model import Json, Proposal, Status
 from runner.errors import BadJobFile, Refused, RunnerError
 from runner.store import codec
-from runner.store.codec import Digest
+from runner.store.codec import Digest, JobFile
 from runner.task import (
     CURRENT,
     Absent,
@@ -45,7 +45,7 @@ from runner.task import (
 from runner.workers import record
 from runner.workers.bench import Bench
 from runner.workers.capture import Capturing, Log
-from runner.workers.port import Order, Reply
+from runner.workers.port import Order, Reply, Staged
 from runner.workers.staging import NoFile, digest, is_file, same, staging_path, stands, taken
 
 MAX_VALUE = 1 << 20
@@ -110,11 +110,13 @@ class _Attempt:
     # ------------------------------------------------------------------------------------------------------- the frame
 
     def perform(self) -> Reply:
-        settings = self.bench.settings
+        settings, staged = self.bench.settings, self.order.staged
         header = f"--- run {settings.run}, attempt {len(self.job.attempts) + 1}\n"
-        log = Log(self.bench.logs, self.job.id, header)
-        with Capturing(log, alone=settings.threads == 1):
+        self.log = Log(self.bench.logs, self.job.id, "" if staged is not None and staged.spoke else header)
+        with Capturing(self.log, alone=settings.threads == 1):
             try:
+                if staged is not None:
+                    return self._go_on(staged)
                 return self._ask() if self.order.ask else self._run()
             except _Lacking as lacking:
                 return Reply(event=Lacked(self.job.id, lacking.paths), begun=False)
@@ -266,9 +268,9 @@ class _Attempt:
                 self.bench.discard([path])
                 continue
             deliver[final] = path
-            if settings.durable and device not in settings.devices:
+            if settings.durable and (settings.afar or device not in settings.devices):
                 self.bench.sync(path)
-                self.elsewhere = final
+                self.elsewhere = "" if settings.afar else final
         return outputs, deliver
 
     def _adopted(self, task: Task) -> dict[str, Digest | None] | None:
@@ -302,18 +304,9 @@ class _Attempt:
         absent = isinstance(returned, Absent)
         value = returned.value if isinstance(returned, Unchanged | Absent) else returned
         pairs = tuple((path, final) for final, path in deliver.items())
-        children = None
-        if kind.asks and not absent:
-            for _ in self.bench.publish(pairs):
-                self.published = True
-            pairs = ()
-            children = self._children(decode(kind.cls, self.job.params, bench.root), value)
         change = "absent" if absent else record.change(last, bench.settings.run, outputs, value)
         still = absent and last is not None and last.change == "absent" and last.run != bench.settings.run
         told = "unchanged" if still else change
-        before = last.found if last else ()
-        found = before if absent else tuple(child.id for child in children or ())
-        dropped = record.dropped(last, bench.settings.run, found)
         result: dict[str, Json] = {
             "run": bench.settings.run,
             "version": kind.version,
@@ -323,29 +316,65 @@ class _Attempt:
             "hints": only_hints(kind, self.job.params) if kind.hints else {},
             "inputs": inputs.digests,
             "outputs": outputs,
-            "found": found,
+            "found": last.found if absent and last else (),
             "value": value,
         }
         if told != change:
             result["told"] = told
         if kind.wired:
             result["wiring"] = wiring(kind, self.job.params, inputs.digests)
-        if dropped:
-            result["dropped"] = {"run": bench.settings.run, "ids": dropped}
         note = {**record.note(bench.settings.run, self.began, seconds, "done"), "change": told}
         if inputs.stale:
             note["stale"] = inputs.stale
         if len(outputs) > 1 and change == "changed":
             note |= record.unchanged_outputs(self.job, bench.settings.run, outputs)
+        made = replace(codec.with_attempt(self.job, note), result=result)
+        if not kind.asks or absent:
+            trash = tuple(path for path in outputs if os.path.lexists(path)) if absent else ()
+            return self._success(made, seconds, None, deliver=pairs, trash=trash)
+        if pairs and bench.settings.agent:
+            staged = Staged(id=self.job.id, draft=bench.write(made), deliver=pairs, spoke=self.log.spoke)
+            return Reply(event=staged, seconds=seconds, begun=self.begun)
+        for _ in bench.publish(pairs):
+            self.published = True
+        return self._success(made, seconds, self._children(decode(kind.cls, self.job.params, bench.root), value))
+
+    def _go_on(self, staged: Staged) -> Reply:
+        """Its outputs are in place: what are its children?"""
+        self.begun = True
+        if self.order.refused:
+            raise Unusable(self.order.refused)
+        self.published = True
+        _, task = self._load()
+        made = self.bench.draft(staged.draft)
+        children = self._children(task, (made.result or {}).get("value"))
+        return self._success(made, time.perf_counter() - self.clock, children)
+
+    def _success(
+        self,
+        made: JobFile,
+        seconds: float,
+        children: list[Proposal] | None,
+        deliver: tuple[tuple[str, str], ...] = (),
+        trash: tuple[str, ...] = (),
+    ) -> Reply:
+        """`made`: the job with this attempt, and what was made, but for the children."""
+        run, result = self.bench.settings.run, dict(made.result or {})
+        absent = result["change"] == "absent"
+        found = result["found"] if absent else tuple(child.id for child in children or ())
+        dropped = record.dropped(self.last, run, found)
+        result["found"] = found
+        if dropped:
+            result["dropped"] = {"run": run, "ids": dropped}
         event = Finished(
             id=self.job.id,
-            record=bench.write(replace(codec.with_attempt(self.job, note), result=result)),
-            deliver=pairs,
-            trash=tuple(path for path in outputs if os.path.lexists(path)) if absent else (),
+            record=self.bench.write(replace(made, result=result)),
+            deliver=deliver,
+            trash=trash,
             children=children,
             found=found if absent else (),
             dropped=dropped,
-            change=told,
+            change=made.attempts[-1]["change"],
         )
         return Reply(event=event, seconds=seconds, begun=self.begun, elsewhere=self.elsewhere)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from runner.batch import load_class
 from runner.core.events import Began
 from runner.core.model import Status
+from runner.errors import BadJobFile
 from runner.store import codec
 from runner.store.codec import JobFile
 from runner.store.files import Files, tmp_name
@@ -65,7 +66,7 @@ class Bench:
         """
         for _ in range(_TRIES):
             try:
-                at = note_start(self.files, self._locks)
+                at = steady() if self.settings.afar else note_start(self.files, self._locks)
             except OSError as error:
                 raise self._blamed(error, os.path.join(self.settings.state, LOCKS)) from error
             self._tell(Began(id, at))
@@ -77,9 +78,18 @@ class Bench:
         name = tmp_name(job.id + ".json")
         try:
             self.files.write(self._tmp, name, codec.encode(job))
+            if self.settings.afar and self.settings.durable:
+                self.files.sync_file(self._tmp, name)
         except OSError as error:
             raise self._blamed(error, os.path.join(self.settings.state, "tmp")) from error
         return name
+
+    def draft(self, name: str) -> JobFile:
+        """A job file that was put into tmp/. Raises Hindered."""
+        try:
+            return codec.decode(self.files.read(self._tmp, name, MAX_JOB_BYTES))
+        except (OSError, BadJobFile) as error:
+            raise Hindered(f"{os.path.join(self.settings.state, 'tmp', name)}: {error}") from error
 
     def unlink(self, names: Iterable[str]) -> None:
         """Remove files in tmp/; who is too late, or killed before, leaves them to the next recovery."""

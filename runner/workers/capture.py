@@ -48,6 +48,11 @@ class Log:
         self._pid = os.getpid()
         _LOGS.add(self)
 
+    @property
+    def spoke(self) -> bool:
+        """Whether there is anything in it."""
+        return self._written > 0
+
     def say(self, data: bytes) -> None:
         """Add whole lines; the rest waits for what this thread says next, or `flush`: others speak in between."""
         speaker = threading.get_ident()

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 from runner.core.events import Asked, Began, Finished
 from runner.core.model import Proposal
 from runner.errors import RunnerError, plainly
-from runner.store.files import writer_token
+from runner.store.files import write_for, writer_token
 from runner.workers import capture
 from runner.workers.attempt import perform
 from runner.workers.bench import Bench
@@ -115,6 +115,7 @@ def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
     send = _sender(stream)
     try:
         known = msgspec.json.decode(settings, type=Settings)
+        write_for(known.agent)
         os.chdir(known.root)
         capture.install(known.level)
         os.dup2(2, 1)  # the runner's stdout is for data

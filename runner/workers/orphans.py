@@ -15,11 +15,12 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
 
 from runner.errors import Busy
-from runner.store.files import process_start
+from runner.store.files import Writer, process_start, writer_of
 
 GRACE = 2.0
 """Seconds to wait for a worker to end by itself: the kernel kills it when its runner is gone."""
@@ -30,33 +31,56 @@ PATIENCE = 5.0
 _PREFIX, _SUFFIX = "worker-", ".lock"
 
 
-def clear_orphans(locks: str) -> int:
-    """Make sure that no worker of an earlier runner is alive. Returns how many had to be killed.
+def clear_orphans(locks: str, agent: str | None = None) -> int:
+    """Make sure that no worker of an earlier runner is alive, or (`agent`) none of that agent's. Returns how many had
+    to be killed.
 
+    Those on another ground cannot be seen from here, and are gone: who asks has waited for their agents (`lease.py`).
     Raises Busy, naming the process, when one cannot be ended.
     """
     killed = 0
     deadline = time.monotonic() + GRACE
-    for name in sorted(os.listdir(locks)):
-        if not (name.startswith(_PREFIX) and name.endswith(_SUFFIX)):
+    for name, path, worker in _lock_files(locks):
+        if agent is not None and worker.agent != agent:
             continue
-        pid, _, start = name[len(_PREFIX) : -len(_SUFFIX)].partition("-")
-        if not (pid.isdecimal() and int(pid) > 1):
+        if worker.near:
+            killed += _clear(path, worker, deadline)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(locks, name))
+    return killed
+
+
+def clear_dead(locks: str) -> None:
+    """End what workers on this ground have started, and did not live to end. Those that live are left alone."""
+    for _, path, worker in _lock_files(locks):
+        with contextlib.suppress(OSError):
+            # Whose process lives may be about to take its lock, and is not to find it taken.
+            if worker.near and process_start(worker.pid) != worker.start and _free(path, 0.0):
+                _kill(worker.pid, worker.start, _session(path))
+                os.unlink(path)
+
+
+def _lock_files(locks: str) -> Iterator[tuple[str, str, Writer]]:
+    for name in sorted(os.listdir(locks)):
+        worker = writer_of(name[len(_PREFIX) :]) if name.startswith(_PREFIX) and name.endswith(_SUFFIX) else None
+        if worker is None or worker.pid <= 1:
             continue
         path = os.path.join(locks, name)
-        if not stat.S_ISREG(os.lstat(path).st_mode):  # none of ours; to open a FIFO would wait for ever
-            continue
-        free = _free(path, deadline)
-        _kill(int(pid), start, _session(path))  # or what its tasks had started, if anything
-        if not free:
-            killed += 1
-            if not _free(path, time.monotonic() + PATIENCE):
-                raise Busy(
-                    f"a worker of an earlier run is alive and cannot be ended: pid {pid} holds {path}; "
-                    "end it (or what it has started), then try again"
-                )
-        os.unlink(path)
-    return killed
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISREG(os.lstat(path).st_mode):  # else none of ours; to open a FIFO would wait for ever
+                yield name, path, worker
+
+
+def _clear(path: str, worker: Writer, deadline: float) -> bool:
+    """Whether it had to be killed."""
+    free = _free(path, deadline)
+    _kill(worker.pid, worker.start, _session(path))  # or what its tasks had started, if anything
+    if not free and not _free(path, time.monotonic() + PATIENCE):
+        raise Busy(
+            f"a worker of an earlier run is alive and cannot be ended: pid {worker.pid} holds {path}; "
+            "end it (or what it has started), then try again"
+        )
+    return not free
 
 
 def _free(path: str, deadline: float) -> bool:

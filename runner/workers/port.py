@@ -12,6 +12,15 @@ from runner.store.codec import Brief
 from runner.workers.judge import How
 
 
+class Staged(Struct, frozen=True, kw_only=True, tag=True):
+    """A job ran, and a Fleet is to put its outputs in place before it is asked for its children."""
+
+    id: str
+    draft: str  # name in tmp/ of its record without the children
+    deliver: tuple[tuple[str, str], ...]  # (staging path, final path)
+    spoke: bool = False  # there is something in its log
+
+
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job for a worker. `job` is the whole job file."""
 
@@ -21,12 +30,14 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     alone: bool = False  # no other job in that worker meanwhile
     paced: bool = False  # it has a rate: it is not to lie behind others, and Began is to tell when it begins
     timeout: float | None = None  # seconds
+    staged: Staged | None = None  # it ran, its outputs are in place, and it is to be asked for its children
+    refused: str = ""  # and they are not in place: why not
 
 
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of an order."""
+    """What became of an order. The scheduler does not see a Staged one: a Fleet goes on with it."""
 
-    event: Finished | Failed | Lacked | Asked
+    event: Finished | Failed | Lacked | Asked | Staged
     seconds: float = 0.0  # in run(), or in downstream_tasks() when only asked
     error: str = ""  # the last line of its error, when it failed
     begun: bool = True  # run() was called
@@ -60,6 +71,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     adopt: bool = False  # outputs that are there without a record of ours are taken over
     how: How = How()  # done jobs are judged
     level: str = "INFO"  # for what tasks log
+    agent: str = ""  # whom the worker works for, where that is not the runner itself; outputs are put in place by that
+    afar: bool = False  # on another ground than the runner: what it writes it syncs itself, and it has another clock
 
 
 Outcome: TypeAlias = Reply | WorkerLost | Looked | Began
