@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,15 +39,15 @@ from runner.rebuild import rebuild
 from runner.recorder import Recorder
 from runner.rounds import Rounds
 from runner.settings import overrides
+from runner.staff import Kind, Staff, wait_for_agents
 from runner.store import codec
 from runner.store.folders import FolderStore
 from runner.store.mounts import doubts
 from runner.store.pace import last_start
 from runner.store.runs import Journal, RunFile, Runs, new_run_id
 from runner.workers import orphans
-from runner.workers.forkserver import ForkServer
 from runner.workers.judge import How, Judge
-from runner.workers.local import LocalExecutor
+from runner.workers.lease import LEASE
 from runner.workers.port import Nobody
 from runner.workers.port import Settings as WorkerSettings
 
@@ -64,6 +65,9 @@ class Options(Struct, frozen=True, kw_only=True):
     force_tasks: tuple[str, ...] = ()  # the jobs of these classes are
     adopt: bool = False  # outputs that are there without a record of ours are taken over
     verify: bool = False  # outputs are hashed, not only measured
+    executor: Kind = "local"
+    address: str = ""  # of a Dask scheduler; none: a cluster on this machine
+    lease: float = LEASE  # seconds that an agent elsewhere may go unheard
     verbosity: int = 0
 
     @property
@@ -111,16 +115,16 @@ class Session:
         taken_over = (module for run in self._left for module in recorded(run).modules)
         self._modules = tuple(dict.fromkeys((*modules, *taken_over)))
         self._catalog = Catalog(self._modules, root)
+        self._staff = Staff(
+            options.executor, workers=options.workers or None, address=options.address, lease=options.lease
+        )
+
+    def close(self) -> None:
+        self._staff.close()
 
     def start(self, ask: Ask) -> Summary:
         """A new run. It takes over what earlier runs left unfinished. Raises RunnerError."""
-        server = self._fork_server(ask.target)
-        try:
-            return self._start(ask, server)
-        finally:
-            server.close()
-
-    def _start(self, ask: Ask, server: ForkServer) -> Summary:
+        self._prepare(ask.target)
         id = new_run_id(self._runs.ids(), time.time())
         found = self._rebuild()
         record = RunFile(
@@ -133,28 +137,25 @@ class Session:
         self._runs.write(record)
         self._store.run = id
         self._store.announce({})
-        return self._begin(record, ask, found, server)
+        return self._begin(record, ask, found)
 
     def resume(self) -> Summary | None:
         """Go on with the newest run that has not ended; None if there is nothing to go on with."""
         if not self._left:
             return self.start(Ask()) if self._anything_left() else None
         record = self._left[0]
-        server = self._fork_server(record.target)
-        try:
-            self._store.run = record.id
-            self._store.announce({})
-            found = self._rebuild()
-            if not record.admitted:
-                return self._begin(record, Ask(target=record.target, arguments=record.arguments), found, server)
-            return self._work(record, None, found, server)
-        finally:
-            server.close()
+        self._prepare(record.target)
+        self._store.run = record.id
+        self._store.announce({})
+        found = self._rebuild()
+        if not record.admitted:
+            return self._begin(record, Ask(target=record.target, arguments=record.arguments), found)
+        return self._work(record, None, found)
 
-    def _fork_server(self, target: str | None) -> ForkServer:
-        """It starts, and imports the target's module, while this process finds out what there is to do."""
+    def _prepare(self, target: str | None) -> None:
+        """The target's module is imported while this process finds out what there is to do."""
         module = (target or "").partition(":")[0]
-        return ForkServer(str(self._root), (module,) if self._is_allowed(module) else ())
+        self._staff.prepare(str(self._root), (module,) if self._is_allowed(module) else ())
 
     def _is_allowed(self, module: str) -> bool:
         return any(module == allowed or module.startswith(allowed + ".") for allowed in self._modules)
@@ -185,11 +186,11 @@ class Session:
         unfinished = any(status in (Status.PENDING, Status.RUNNING) for status in statuses)
         return unfinished or Handed.waiting(self._store)
 
-    def _begin(self, record: RunFile, ask: Ask, found: Found, server: ForkServer) -> Summary:
+    def _begin(self, record: RunFile, ask: Ask, found: Found) -> Summary:
         try:
             with _rare_collections():
                 roots = roots_of(ask, self._modules, self._root)
-            return self._work(record, roots, found, server)
+            return self._work(record, roots, found)
         except (UsageError, Refused) as error:
             self._runs.write(replace(record, ended=codec.stamp(time.time()), exit=2))
             raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
@@ -200,7 +201,7 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ the run
 
-    def _work(self, record: RunFile, roots: list[Proposal] | None, found: Found, server: ForkServer) -> Summary:
+    def _work(self, record: RunFile, roots: list[Proposal] | None, found: Found) -> Summary:
         """`roots` None: a run that was interrupted goes on, with those that its record names."""
 
         def note_admitted() -> None:
@@ -212,19 +213,14 @@ class Session:
         began = time.monotonic()
         started = codec.parse_stamp(record.start)
         options = self._options
-        executor = LocalExecutor(
-            options.workers or os.cpu_count() or 1,
-            self._worker_settings(record, started),
-            preload=self._preload(),
-            server=server,
-        )
+        progress = Progress(record.id, verbosity=options.verbosity)
+        executor = self._staff.executor(self._worker_settings(record, started), self._preload(), progress.say)
         engine = Engine(
             resuming=roots is None,
             overrides=overrides(options.limits, options.rates),
             last_start=last_start(self._store.shelf),
         )
         recorder = Recorder(Journal(self._store, record.id))
-        progress = Progress(record.id, verbosity=options.verbosity)
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
         watchers: tuple[Watcher, ...] = (recorder, progress)
@@ -385,11 +381,14 @@ def open_session(
             if options.verbosity >= 0:
                 for doubt in doubts(store.path, str(root), durable=options.durability == "power"):
                     print(f"warning: {doubt}", file=sys.stderr)
+            wait_for_agents(locks, partial(print, file=sys.stderr))
             if orphans.clear_orphans(locks):
                 print("workers that an earlier run left behind were ended", file=sys.stderr)
+            session = Session(store, root, modules, options, bounds)
             try:
-                yield Session(store, root, modules, options, bounds)
+                yield session
             finally:
+                session.close()
                 with contextlib.suppress(Busy, OSError):  # the next run will see
                     orphans.clear_orphans(locks)
     except OSError as error:

@@ -17,6 +17,9 @@ from runner.core.queue import Override
 from runner.errors import UsageError
 
 FILE = "pyproject.toml"
+LEAST_LEASE = 2.0
+"""Seconds. Workers on a cluster are spoken with three times as often."""
+
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|sec|m|min|h))?")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _AGES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -32,6 +35,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     threads: int | None = None  # tasks at once in each; none named: 1
     limits: dict[str, int] = field(default_factory=dict)  # {"host:*" = 2}: jobs at once
     rates: dict[str, float | str] = field(default_factory=dict)  # {"host:*" = "5/s"}: starts per time
+    lease: str | None = None  # how long workers on a cluster may go unheard before they are given up; none named: "30s"
 
 
 def load_settings(root: Path) -> Settings:
@@ -59,6 +63,8 @@ def load_settings(root: Path) -> Settings:
         if value is not None and value < least:
             raise UsageError(f"{FILE}: [tool.runner] {name} is {value}: at least {least}")
     try:
+        if settings.lease is not None and parse_age(settings.lease) < LEAST_LEASE:
+            raise UsageError(f"lease is {settings.lease}: at least {LEAST_LEASE:.0f}s")
         overrides(settings.limits, settings.rates)
     except UsageError as error:
         raise UsageError(f"{FILE}: [tool.runner]: {error}") from None

@@ -14,6 +14,8 @@ from runner.bounds import Bounds, parse_stop
 from runner.errors import UsageError
 from runner.session import Options
 from runner.settings import Settings, overrides, parse_age
+from runner.staff import Kind
+from runner.workers.lease import LEASE
 
 Durability: TypeAlias = Literal["process", "power"]
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -35,6 +37,8 @@ class Flags(TypedDict, total=False):
     stop_after: str | None  # leave then: "05:30" (local time), or "3h" from now
     max_wait: str | None  # leave when all that is left waits for its next try, and that is further off: "1h"
     max_jobs: int | None  # leave when so many were started
+    executor: Kind | None  # "local": processes on this machine; "dask": a Dask cluster
+    address: str | None  # of the Dask scheduler; None: a cluster on this machine
     verbosity: int  # to stderr. 0: as the command line; 1: more; -1: failures that are final; -2: nothing
 
 
@@ -50,9 +54,14 @@ def options_of(settings: Settings, flags: Flags) -> Options:
         force_tasks=tuple(flags.get("force_tasks", ())),
         adopt=flags.get("adopt", False),
         verify=flags.get("verify", False),
+        executor=flags.get("executor") or "local",
+        address=flags.get("address") or "",
+        lease=parse_age(settings.lease) if settings.lease is not None else LEASE,
         verbosity=flags.get("verbosity", -2),
     )
     overrides(options.limits, options.rates)  # said now, and not after the lock is taken
+    if options.address and options.executor != "dask":
+        raise UsageError(f"address {options.address}: that is for the executor dask (--executor dask)")
     return options
 
 

@@ -98,6 +98,8 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
         "force_tasks": before.force_tasks,
         "adopt": before.adopt,
         "verify": before.verify,
+        "executor": flags.get("executor") or before.executor,
+        "address": flags.get("address") or (before.address if flags.get("executor") != "local" else ""),
         "verbosity": flags.get("verbosity", -2),
     }
     modules = before.modules or modules_of(settings, record.target if record is not None else None)

@@ -30,6 +30,16 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--rate", "rates", multiple=True, metavar="KEY=N/s", help="At most N starts a second: host:*=5/s."
             ),
             click.option(
+                "--executor",
+                type=click.Choice(["local", "dask"]),
+                help="Who runs the tasks: processes on this machine, or a Dask cluster.  [default: local]",
+            ),
+            click.option(
+                "--address",
+                metavar="URL",
+                help="The Dask scheduler's: tcp://10.0.0.1:8786.  [default: a cluster on this machine]",
+            ),
+            click.option(
                 "--durability",
                 type=click.Choice(["process", "power"]),
                 help="What it must survive. power: also a power cut. process: the death of any process; after a power "
@@ -146,6 +156,8 @@ def flags_of(project: Project, flags: dict[str, Any]) -> dict[str, Any]:
         "limits": parse_pairs(flags["limits"], "--limit"),
         "rates": parse_pairs(flags["rates"], "--rate"),
         "durability": flags["durability"],
+        "executor": flags["executor"],
+        "address": flags["address"],
         "verbosity": flags["verbose"] - flags["quiet"],
     }
 
@@ -175,6 +187,7 @@ def run(project: Project, /, target: str | None, arguments: tuple[str, ...], dry
       runner run jobs.scrape:nightly --workers 2 --threads 8
       runner run jobs.scrape:FetchPage url=https://example.org/ filepath=a.html
       runner run --force-task ParsePage
+      runner run --executor dask --address tcp://10.0.0.1:8786
       runner run --stop-after 05:30 --max-wait 1h --notify 'mail -s nightly me@example.org'
     """
     if dry_run:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Sequence
+from math import inf
 
 import msgspec
 
@@ -26,7 +27,8 @@ TRIES = 3
 class Crew:
     """Up to `most` of them. Their streams, and the fork server's, are watched by the selector.
 
-    `server`: one that was started already, in the same root; it is closed with the crew.
+    `server`: one that was started already, in the same root; it is closed with the crew. `until`: none lives longer, by
+    the clock of `steady`, unless `extend` says so.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Crew:
         preload: Sequence[str],
         selector: selectors.BaseSelector,
         server: ForkServer | None,
+        until: float = inf,
     ) -> None:
         self.workers: list[Worker] = []
         self._most = most
@@ -43,6 +46,7 @@ class Crew:
         self._settings = msgspec.json.encode(settings).decode()
         self._preload = (settings.root, tuple(preload))
         self._selector = selector
+        self._until = until
         self._lead = 0.0  # until when the first one is alone, on the monotonic clock
         self.server = self._start_server() if server is None else self._take(server)
 
@@ -98,8 +102,13 @@ class Crew:
         self.server.close()
         self.server = self._start_server()
 
+    def extend(self, until: float) -> None:
+        """They may live until then."""
+        self._until = until
+        self.server.extend(until)
+
     def _start_server(self) -> ForkServer:
-        return self._watch(ForkServer(*self._preload))
+        return self._watch(ForkServer(*self._preload, until=self._until))
 
     def _take(self, server: ForkServer) -> ForkServer:
         server.load(self._preload[1])

@@ -47,6 +47,15 @@ class Opening(Struct, frozen=True, kw_only=True):
     package: str  # the runner's version
 
 
+class Process(Struct, frozen=True):
+    """Where an agent is."""
+
+    host: str
+    pid: int
+    start: str
+    ground: str
+
+
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`heard`: the number of the last answer that came back; what the agent may do is reckoned from that one. A request
     with a `number` brings something, one without listens, for so many seconds; `got`: how much it has heard so far.
@@ -72,12 +81,10 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     number: int = 0
-    host: str = ""
-    pid: int = 0
-    start: str = ""  # of the process
-    ground: str = ""
+    process: Process | None = None
     unfit: str = ""  # why it cannot work for this runner
-    closed: str = ""  # why nobody works there any more, and nobody will
+    closed: bool = False  # nobody works there any more, and nobody will
+    failed: str = ""  # why not, if nobody has wished so
     unknown: bool = False  # there is no such agent here
     taken: int = 0
     free: int = 0

@@ -19,9 +19,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 
 import msgspec
 from msgspec import Struct
+
+from runner.store.pace import steady
 
 PATIENCE = 10.0
 """Seconds to wait for an answer that takes milliseconds, before one takes the process for stuck."""
@@ -54,6 +57,12 @@ class Load(Struct, frozen=True, tag=True):
     modules: tuple[str, ...]
 
 
+class Extend(Struct, frozen=True, tag=True):
+    """Live on until then, by the clock of `steady`. There is no answer."""
+
+    until: float
+
+
 class Born(Struct, frozen=True, tag=True):
     """The worker's process id."""
 
@@ -73,16 +82,19 @@ class Died(Struct, frozen=True, tag=True):
 
 class ForkServer:
     """The scheduler's side. `ready`: a fork is known to be quick; `gone`, once it is known to have ended; `died`:
-    workers, until their `status` is asked.
+    workers, until their `status` is asked. `until`: it ends then, by the clock of `steady`, and its workers with it,
+    whatever becomes of this process.
     """
 
-    def __init__(self, root: str, preload: tuple[str, ...]) -> None:
+    def __init__(self, root: str, preload: tuple[str, ...], until: float = inf) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self.died: dict[int, int] = {}
         self.gone = False
         self._loading = 1  # how many more times it is to tell that it is ready
         spec = {"root": root, "preload": preload, "parent": os.getpid(), "path": sys.path}
+        if until < inf:  # which is no JSON
+            spec["until"] = until
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, msgspec.json.encode(spec).decode()],
@@ -101,6 +113,12 @@ class ForkServer:
             for start in range(0, len(modules), _AT_ONCE):
                 self._control.send(msgspec.json.encode(Load(tuple(modules[start : start + _AT_ONCE]))))
                 self._loading += 1
+
+    def extend(self, until: float) -> None:
+        """It may live on until then."""
+        with contextlib.suppress(OSError):  # it is gone, or has so much to read that it does not need this one
+            self._control.settimeout(0)
+            self._control.send(msgspec.json.encode(Extend(until)))
 
     def fork(self, fds: tuple[int, int], settings: str) -> int:
         """A new worker that has these, for its stream and its tickets; its process id.
@@ -182,7 +200,7 @@ def how_it_ended(status: int | None) -> str:
     return f"its worker exited with code {os.WEXITSTATUS(status)}"
 
 
-def main(root: str, preload: list[str], parent: int) -> None:
+def main(root: str, preload: list[str], parent: int, until: float = inf) -> None:
     """The process itself. Its standard input is the control socket; `preload`: modules to import first."""
     from runner.workers import child
 
@@ -198,7 +216,7 @@ def main(root: str, preload: list[str], parent: int) -> None:
     if root not in sys.path:
         sys.path.insert(0, root)
     _load(control, preload)
-    _serve(control, child.main)
+    _serve(control, child.main, until)
 
 
 def _load(control: socket.socket, modules: Iterable[str]) -> None:
@@ -211,13 +229,16 @@ def _load(control: socket.socket, modules: Iterable[str]) -> None:
         control.send(msgspec.json.encode(Ready()))
 
 
-def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None]) -> None:
+def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None], until: float) -> None:
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, _ignore)
     server = os.getpid()
     while True:
-        readable, _, _ = select.select([control.fileno(), wake_read], [], [])
+        left = until - steady()
+        if left <= 0:  # nobody has said since that our workers may go on
+            os._exit(0)
+        readable, _, _ = select.select([control.fileno(), wake_read], [], [], left if left < inf else None)
         if wake_read in readable:
             os.read(wake_read, 4096)
             _reap(control)
@@ -228,7 +249,10 @@ def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None])
                 data, fds = b"", []
             if not data:  # the scheduler is gone: so are we, and with us, by the kernel, the workers
                 os._exit(0)
-            request = msgspec.json.decode(data, type=Fork | Load)
+            request = msgspec.json.decode(data, type=Fork | Load | Extend)
+            if isinstance(request, Extend):
+                until = max(until, request.until)
+                continue
             if isinstance(request, Load):
                 _load(control, request.modules)
                 continue

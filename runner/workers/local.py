@@ -15,8 +15,9 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from math import inf
 
 from runner.core.events import Began, WorkerLost
@@ -46,15 +47,22 @@ STOPPED = 1.0
 
 class LocalExecutor:
     """`workers` processes with `settings.threads` threads each; an Executor. `server`: one that was started already, in
-    the same root; it is closed with the executor.
+    the same root; it is closed with the executor. `until`: no worker lives longer, by the clock of `steady`, unless
+    `extend` says so.
     """
 
     def __init__(
-        self, workers: int, settings: Settings, preload: Sequence[str] = (), server: ForkServer | None = None
+        self,
+        workers: int,
+        settings: Settings,
+        preload: Sequence[str] = (),
+        server: ForkServer | None = None,
+        until: float = inf,
     ) -> None:
         self._threads = settings.threads
         self._selector = selectors.DefaultSelector()
-        self._crew = Crew(workers, settings, preload, self._selector, server)
+        self._crew = Crew(workers, settings, preload, self._selector, server, until)
+        self.extend = self._crew.extend
         self._workers = self._crew.workers
         self._waiting: deque[Order] = deque()  # those that must be alone, until a worker is empty
         self._paced: deque[Order] = deque()  # those that have a rate, until a thread has nothing to do
@@ -94,9 +102,13 @@ class LocalExecutor:
         now, seconds = time.monotonic(), self._expected.next
         if (worker := self._soon_through(now)) is not None:
             return min(BLIND, worker.room(seconds, now))
-        at_once = sum(max(0, self._threads - len(worker.orders)) for worker in self._workers if not worker.alone)
         ahead = sum(worker.room(seconds, now) for worker in self._workers)
-        return self._threads * self._crew.to_come(known=self._expected.anything) + at_once + min(BLIND, ahead)
+        return self.vacant() + min(BLIND, ahead)
+
+    def vacant(self) -> int:
+        """How many threads have nothing to do, those of workers that can be had at once among them."""
+        at_once = sum(max(0, self._threads - len(worker.orders)) for worker in self._workers if not worker.alone)
+        return self._threads * self._crew.to_come(known=self._expected.anything) + at_once
 
     def wait(self, timeout: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -137,12 +149,23 @@ class LocalExecutor:
 
     def unbegun(self) -> tuple[str, ...]:
         self._halted = True
-        taken = [*self._waiting, *self._paced, *self._ready]
-        for orders in (self._waiting, self._paced, self._ready):
-            orders.clear()
+        taken = [*self._waiting, *self.surplus()]
+        self._waiting.clear()
         for worker in self._workers:
             taken += worker.take_back()
         return tuple(order.id for order in taken)
+
+    @property
+    def lying(self) -> Iterator[Order]:
+        """What lies here, as no worker has room for it."""
+        return chain(self._paced, self._ready)
+
+    def surplus(self) -> list[Order]:
+        """Take it back. What must be alone is not of it: a worker makes room for that."""
+        taken = list(self.lying)
+        self._paced.clear()
+        self._ready.clear()
+        return taken
 
     def close(self) -> Sequence[str]:
         for worker in self._workers:
@@ -254,8 +277,10 @@ class LocalExecutor:
         for message in worker.heard():
             match message:
                 case Done(reply):
-                    if worker.answered(reply.event.id):
-                        self._expected.learn(reply)
+                    order = worker.orders.get(reply.event.id)
+                    if order is not None and worker.answered(order.id):
+                        if order.staged is None:
+                            self._expected.learn(reply)
                         outcomes.append(worker.whole(reply))
                 case Discovered():
                     worker.discover(message)

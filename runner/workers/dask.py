@@ -1,0 +1,251 @@
+"""A link to agents on a Dask cluster: each Dask worker is a place for one.
+
+Of Dask it takes where workers are, how they are started, and how one speaks with them (TLS, too): `Client.run`, which
+calls a function in a worker, once. Dask's own tasks are not used: Dask runs a task again, by itself, if its worker is
+lost, or seems to be. What is called is one function of ours, with bytes of JSON; nothing of the user's is pickled.
+
+Must not know orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Collection, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from runner.errors import StateError, UsageError
+from runner.workers import agent
+from runner.workers.exchange import Request, decode_answer, encode
+from runner.workers.fleet import Broke, Came, Cut, Joined, Left, Word
+from runner.workers.lease import Grant
+
+CONNECT = 10.0
+"""Seconds to wait for the Dask scheduler to answer at the start."""
+
+EVERY = 0.5
+"""Seconds between two looks at which workers there are."""
+
+ANSWER = 5.0
+"""Seconds that such a look may take."""
+
+AGAIN = 1.0
+"""Seconds after which one tries again to reach a scheduler that was lost."""
+
+INSTALL = "it takes the extra `dask`: pip install 'runner[dask]'"
+
+_CALLED = "Run out-of-band function"  # what a Dask worker logs of each call
+
+
+class DaskLink:
+    """A Link. `address` "": a cluster on this machine, with so many workers; it ends with this process.
+
+    Raises UsageError where Dask is not installed or the address is none, StateError where nobody answers there.
+    """
+
+    def __init__(self, address: str, workers: int) -> None:
+        _distributed()
+        self.address = address
+        self.lacking = f"`dask worker {address}` starts one" if address else "it is started again"
+        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._words: deque[Word] = deque()
+        self._lanes: dict[str, int] = {}
+        self._size = workers
+        self._client: Any = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._ready = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="dask", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
+        self._loop.call_soon_threadsafe(self._start, self._ask(lane, agent, way, data, seconds))
+
+    def take(self) -> list[Word]:
+        with suppress(BlockingIOError):
+            while os.read(self.fd, 4096):
+                pass
+        taken = []
+        while self._words:
+            taken.append(self._words.popleft())
+        return taken
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+        os.close(self.fd)
+        os.close(self._waker)
+
+    # ---------------------------------------------------------------------------------------------------- the thread
+
+    def _work(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as loop:
+            loop.run(self._serve())
+
+    async def _serve(self) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                cluster = self.address or await stack.enter_async_context(_local_cluster(self._size))
+            except Exception as error:
+                self._fail(StateError(f"no Dask cluster can be started here: {error}"))
+                return
+            while not self._closing.is_set():
+                try:
+                    async with _client(cluster) as client:
+                        self._client = client
+                        self._say(Cut(""))
+                        self._ready.set()
+                        await self._watch(client)
+                except ValueError as error:
+                    self._fail(UsageError(f"--address {self.address}: {error}"))
+                except (OSError, TimeoutError) as error:
+                    why = f"no Dask scheduler answers at {self.address}"
+                    self._fail(StateError(f"{why} ({error or type(error).__name__}): start one with `dask scheduler`"))
+                    self._say(Cut(why))
+                self._client = None
+                self._forget_all()
+                if self._error is not None:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), AGAIN)
+
+    def _fail(self, error: Exception) -> None:
+        """Where it cannot even begin, whoever made it is to know; later it is tried again."""
+        if not self._ready.is_set():
+            self._error = error
+            self._ready.set()
+
+    async def _watch(self, client: Any) -> None:
+        """See who comes and goes, until the scheduler is lost. Raises TimeoutError, OSError."""
+        while not self._closing.is_set():
+            found: dict[str, int] = dict(await asyncio.wait_for(client.nthreads(), ANSWER))
+            if client.status != "running":
+                raise OSError("the connection was lost")
+            for lane in self._lanes.keys() - found.keys():
+                self._leave(lane)
+            for lane in found.keys() - self._lanes.keys():
+                self._lanes[lane] = found[lane]
+                self._say(Joined(lane, found[lane]))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), EVERY)
+
+    def _forget_all(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        for lane in list(self._lanes):
+            self._leave(lane)
+
+    def _leave(self, lane: str) -> None:
+        del self._lanes[lane]
+        self._say(Left(lane))
+
+    def _say(self, word: Word) -> None:
+        self._words.append(word)
+        with suppress(BlockingIOError):
+            os.write(self._waker, b".")
+
+    def _start(self, call: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
+        unfit = ""
+        try:
+            if self._client is not None and lane in self._lanes:
+                self._say(Came(lane, agent, way, await _call(self._client, lane, data, seconds)))
+                return
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass
+        except ModuleNotFoundError as error:
+            unfit = f"it has no module {error.name!r}: install this package there, in the runner's version"
+        except Exception as error:
+            unfit = f"it cannot be asked ({type(error).__name__}: {error})"
+        self._say(Broke(lane, agent, way, unfit))
+
+
+def _distributed() -> Any:
+    """Raises UsageError where it is not installed."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise UsageError(f"--executor dask: {INSTALL} ({error})") from None
+    return distributed
+
+
+def _local_cluster(workers: int) -> Any:
+    """Its processes end with this one. Encrypted: else any user of this machine could run code as this one."""
+    from distributed.deploy.utils import nprocesses_nthreads
+
+    processes, threads = nprocesses_nthreads(workers)  # type: ignore[no-untyped-call]
+    return _distributed().LocalCluster(
+        n_workers=processes,
+        threads_per_worker=threads,
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        security=True,
+        asynchronous=True,
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _client(cluster: Any) -> Any:
+    return _distributed().Client(cluster, asynchronous=True, timeout=CONNECT, set_as_default=False)
+
+
+async def _call(client: Any, lane: str, data: bytes, seconds: float) -> bytes:
+    answers = await asyncio.wait_for(client.run(called, data, workers=[lane]), seconds)
+    answer: bytes = answers[lane]
+    return answer
+
+
+def dismiss(address: str, grants: Sequence[Grant]) -> Collection[str]:
+    """Ask these agents of an earlier runner to end. The names of those that have; none, if nobody answers."""
+    with suppress(Exception):  # it only makes things quicker: else their leases run out
+        return asyncio.run(asyncio.wait_for(_dismiss(address, grants), CONNECT))
+    return ()
+
+
+async def _dismiss(address: str, grants: Sequence[Grant]) -> list[str]:
+    ended = []
+    async with _client(address) as client:
+        lanes = await client.nthreads()
+        for grant in grants:
+            if grant.place in lanes:
+                request = encode(Request(agent=grant.agent, number=1 << 62, close=True))
+                answer = decode_answer(await _call(client, grant.place, request, CONNECT / 2))
+                me = answer.process
+                same = me is not None and (me.ground, me.pid, me.start) == (grant.ground, grant.pid, grant.start)
+                if answer.closed or (answer.unknown and same):
+                    ended.append(grant.agent)
+    return ended
+
+
+# ------------------------------------------------------------------------------------------------ in a Dask worker
+
+_waiting: ThreadPoolExecutor | None = None
+
+
+async def called(data: bytes, dask_worker: Any) -> bytes:
+    """One exchange, in a Dask worker. It goes on with what else it has to do meanwhile."""
+    global _waiting
+    if _waiting is None:
+        logging.getLogger("distributed.worker").addFilter(_is_worth_logging)
+        _waiting = ThreadPoolExecutor(256, "exchange")
+    threads = dask_worker.state.nthreads
+    return await asyncio.get_running_loop().run_in_executor(_waiting, agent.exchange, data, threads)
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Each call is logged by Dask: several a second, all night long."""
+    return not (str(record.msg).startswith(_CALLED) and str(record.args).startswith(f"('{called.__name__}'"))

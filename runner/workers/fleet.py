@@ -1,0 +1,472 @@
+"""Agents elsewhere, as one Executor: on a Dask cluster (`dask.py`), or in any pool of processes (`pilots.py`).
+
+Theory of operation. A Link knows the places where an agent can be, and carries requests there. At each place the fleet
+opens an agent, which has workers of its own (`agent.py`), and sends it as many orders as it has room for. What lies at
+an agent for too long comes back, and goes to whoever has room. An agent that was not heard for the length of its lease
+is given up, and its orders with it (`lease.py`); on our own ground one sees at once when its process is gone.
+
+Agents write staged files and records only. Where a class finds children, its outputs have to be in place before it is
+asked for them: then a job comes back half way, its outputs are put in place here (`publisher.py`), and it goes out
+again to be asked. So whoever is at work without knowing that it was given up can do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from runner.core.events import Began, WorkerLost
+from runner.errors import StateError
+from runner.store.files import Files, ground
+from runner.store.pace import note_start, steady
+from runner.store.shelf import LOCKS
+from runner.workers.agent import has_module, package_version
+from runner.workers.exchange import Answered, Opening, Returned, Told
+from runner.workers.lease import Grant, end_grant, new_agent, write_grant
+from runner.workers.member import Member
+from runner.workers.orphans import clear_orphans
+from runner.workers.port import Looked, Order, Outcome, Reply, Settings, Staged
+from runner.workers.publisher import Publisher
+
+RECALL = 2.0
+"""Seconds to wait for what agents hand back; what one hands back later is done."""
+
+ALONE = 3.0
+"""Seconds without any agent after which one says so."""
+
+_POLL = 0.05
+
+
+class Joined(NamedTuple):
+    """There is a place for an agent, with so many threads or processes."""
+
+    lane: str
+    size: int
+
+
+class Left(NamedTuple):
+    """It cannot be asked any more."""
+
+    lane: str
+
+
+class Came(NamedTuple):
+    """The answer to a request."""
+
+    lane: str
+    agent: str
+    way: int
+    data: bytes
+
+
+class Broke(NamedTuple):
+    """A request, or its answer, did not get through. `unfit`: and none will, for that reason."""
+
+    lane: str
+    agent: str
+    way: int
+    unfit: str = ""
+
+
+class Cut(NamedTuple):
+    """Nobody can be asked just now. `why` "": that is over."""
+
+    why: str
+
+
+Word: TypeAlias = Joined | Left | Came | Broke | Cut
+
+
+class Link(Protocol):
+    """Carries requests to agents. `fd` is readable when there is something to take; `address`: by which another runner
+    finds the same agents, or "".
+    """
+
+    fd: int
+    address: str
+    lacking: str  # what to do where there is no place at all
+
+    def ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
+        """Send a request, whose answer should come within so many seconds. Came or Broke follows."""
+
+    def take(self) -> list[Word]:
+        """What has happened since."""
+
+    def close(self) -> None:
+        """Let go of the places."""
+
+
+class Fleet:
+    """An Executor. `most`: worker processes, all agents taken together; `say` tells a person what happens to agents."""
+
+    def __init__(
+        self,
+        link: Link,
+        settings: Settings,
+        preload: Sequence[str],
+        *,
+        most: int | None,
+        lease: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._link = link
+        self._settings = settings
+        self._encoded = msgspec.Raw(msgspec.json.encode(settings))
+        self._preload = tuple(preload)
+        self._modules = tuple(module for module in settings.modules if has_module(module, settings.root))
+        self._most = most
+        self._lease = lease
+        self._say = say
+        self._locks = os.path.join(settings.state, LOCKS)
+        self._files = Files()
+        self._locks_fd = self._files.open_folder(self._locks)
+        self._members: dict[str, Member] = {}  # by lane
+        self._places: dict[str, int] = {}  # lane -> its size
+        self._unfit: dict[str, str] = {}  # lane -> why nobody can work there
+        self._ready: deque[Order] = deque()  # until an agent has room
+        self._vacancies: deque[Order] = deque()  # what has a rate, or must be alone: until one has nothing to do
+        self._staged: dict[str, tuple[Order, Staged]] = {}  # jobs that are half way
+        self._litter: list[str] = []
+        self._found: list[Outcome] = []
+        self._cut = ""
+        self._alone_since: float | None = time.monotonic()
+        self._said_alone = False
+        self._halted = False
+        self._publisher = Publisher(settings)
+        self._selector = selectors.DefaultSelector()
+        for fd in (link.fd, self._publisher.fd):
+            self._selector.register(fd, selectors.EVENT_READ)
+
+    # ------------------------------------------------------------------------------------------------------- the port
+
+    def start(self, orders: Sequence[Order], litter: Sequence[str] = ()) -> None:
+        self._litter += litter
+        for order in orders:
+            self._line(order).append(order)
+        self._hand_out()
+
+    def look(self, ids: Sequence[str]) -> bool:
+        idle = next((member for member in self._members.values() if member.idle), None)
+        if idle is None or self._halted:
+            return False
+        idle.look(ids)
+        idle.speak()
+        return True
+
+    def free(self) -> int:
+        if self._halted or self._ready or self._vacancies:
+            return 0
+        return sum(member.free for member in self._members.values())
+
+    def wait(self, timeout: float | None) -> list[Outcome]:
+        if not self._found:
+            due = self._turn()
+            if not self._found:
+                self._hear(due if timeout is None else min(timeout, due))
+                self._turn()
+        found, self._found = self._found, []
+        return found
+
+    @property
+    def busy(self) -> int:
+        here = len(self._ready) + len(self._vacancies)
+        publishing = sum(order.staged is None for order, _ in self._staged.values())
+        return here + publishing + sum(len(member.orders) for member in self._members.values())
+
+    def watch(self, fd: int) -> None:
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def unbegun(self) -> tuple[str, ...]:
+        self._halted = True
+        members = [member for member in self._members.values() if member.is_open]
+        taken = [id for member in members for id in self._take_unsent(member)]
+        for line in (self._ready, self._vacancies):
+            taken += [order.id for order in line if order.staged is None]
+            half_way = [order for order in line if order.staged is not None]  # begun, and to be brought to its end
+            line.clear()
+            line.extend(half_way)
+        for member in members:
+            member.recall()
+        deadline = time.monotonic() + RECALL
+        while any(member.is_open and member.back is None for member in members) and time.monotonic() < deadline:
+            self._turn()
+            self._hear(_POLL)
+        for member in members:
+            for id in member.back or ():
+                order = member.orders.pop(id, None)
+                if order is not None and order.staged is not None:
+                    self._ready.append(order)
+                elif order is not None:
+                    taken.append(id)
+        return tuple(taken)
+
+    def close(self) -> Sequence[str]:
+        self._halted = True
+        if self._selector.get_map() is None:
+            return self._litter
+        members = list(self._members.values())
+        for member in members:
+            member.close()
+        told = False
+        began = time.monotonic()
+        while left := [member for member in members if not self._is_over(member)]:
+            for member in left:
+                member.speak()
+            self._hear(_POLL)
+            if not told and time.monotonic() > began + ALONE:
+                told = True
+                places = ", ".join(member.place for member in left)
+                seconds = max(member.until for member in left) - steady()
+                self._say(f"waiting until nobody can be at work any more on {places}: {max(0.0, seconds):.0f} s")
+        for member in members:
+            self._strike_off(member)
+        self._publisher.close()
+        self._link.close()
+        self._selector.close()
+        self._files.close(self._locks_fd)
+        self._litter += [staged.draft for _, staged in self._staged.values()]
+        return self._litter
+
+    # ------------------------------------------------------------------------------------------------------ what to do
+
+    def _line(self, order: Order) -> deque[Order]:
+        return self._vacancies if order.alone or order.paced else self._ready
+
+    def _turn(self) -> float:
+        """All that can be done now. Seconds until there is more, whatever comes."""
+        for published in self._publisher.take():
+            order, staged = self._staged[published.staged.id]
+            if published.hindered:
+                self._drop_draft(staged.id)
+                self._found.append(
+                    WorkerLost(begun=(staged.id,), waiting=(), outcome="hindered", message=published.refused)
+                )
+                continue
+            order = replace(order, staged=staged, refused=published.refused, paced=False)
+            self._staged[staged.id] = order, staged
+            self._ready.appendleft(order)
+        self._look_after()
+        self._open_more()
+        self._hand_out()
+        due = [each for member in self._members.values() if (each := member.speak()) is not None]
+        watched = any(not member.there for member in self._members.values())
+        nearest = min((member.until - steady() for member in self._members.values()), default=1.0)
+        return max(0.0, min(*due, nearest, _POLL if watched else 1.0, 1.0))
+
+    def _hand_out(self) -> None:
+        members = [member for member in self._members.values() if member.is_open]
+        while self._vacancies:
+            member = max(members, key=lambda member: member.vacant, default=None)
+            if member is None or not member.vacant:
+                break
+            self._give(member, self._vacancies.popleft())
+        while self._ready and not self._vacancies:
+            member = max(members, key=lambda member: (member.vacant, member.free), default=None)
+            if member is None or not (member.vacant or member.free):
+                break
+            self._give(member, self._ready.popleft())
+        for member in members:
+            if member.unsent:
+                self._pass_on_litter(member)
+                member.speak()
+
+    def _give(self, member: Member, order: Order) -> None:
+        if order.paced:  # if we do not live to hear when it began, the next runner is to know about when
+            note_start(self._files, self._locks_fd)
+        member.put(order)
+
+    def _pass_on_litter(self, member: Member) -> None:
+        member.unlink(self._litter)
+        self._litter.clear()
+
+    def _take_unsent(self, member: Member) -> Iterator[str]:
+        for id, order in list(member.unsent.items()):
+            del member.unsent[id], member.orders[id]
+            if order.staged is None:
+                yield id
+            else:
+                self._ready.append(order)
+
+    # ----------------------------------------------------------------------------------------------------- the agents
+
+    def _open_more(self) -> None:
+        """An agent at each place, as long as there may be more workers."""
+        if self._halted:
+            return
+        for lane, size in self._places.items():
+            if lane in self._members or lane in self._unfit:
+                continue
+            if self._most is not None:
+                size = min(size, self._most - sum(member.workers for member in self._members.values()))
+            if size > 0:
+                self._open(lane, size)
+
+    def _open(self, lane: str, size: int) -> None:
+        name = new_agent(ground())
+        opening = Opening(
+            settings=self._encoded,
+            preload=self._preload,
+            modules=self._modules,
+            most=size,
+            lease=self._lease,
+            ground=ground(),
+            package=package_version(),
+        )
+        write_grant(self._locks, self._grant(lane, name), durable=self._settings.durable)
+        self._members[lane] = Member(lane, name, opening, partial(self._link.ask, lane, name))
+
+    def _grant(self, lane: str, name: str) -> Grant:
+        return Grant(agent=name, lease=self._lease, place=lane, address=self._link.address)
+
+    def _look_after(self) -> None:
+        """Give up who is at rest, or must be."""
+        for member in list(self._members.values()):
+            if member.unfit:
+                self._refuse(member)
+            elif self._is_over(member):
+                self._give_up(member)
+        able = any(member.is_open for member in self._members.values())
+        if able or self._halted:
+            if self._said_alone and able:
+                self._say("going on: there is a worker again")
+            self._alone_since, self._said_alone = None, False
+            return
+        if self._unfit and not self._members and self._places.keys() <= self._unfit.keys():
+            lane, reason = next(iter(self._unfit.items()))
+            raise StateError(f"no worker can be used. {lane}: {reason}")
+        self._alone_since = self._alone_since or time.monotonic()
+        if not self._said_alone and time.monotonic() > self._alone_since + ALONE:
+            self._said_alone = True
+            self._say(f"{self._cut or 'there is no worker'}: waiting for one ({self._link.lacking})")
+
+    @staticmethod
+    def _is_over(member: Member) -> bool:
+        """Whether nobody can be at work there any more."""
+        if member.at_rest or steady() > member.until or member.is_dead:
+            return True
+        return not member.there and member.process is None  # it was never given anything
+
+    def _refuse(self, member: Member) -> None:
+        self._strike_off(member)
+        self._unfit[member.lane] = member.unfit
+        self._say(f"worker {member.place} cannot be used: {member.unfit}")
+
+    def _give_up(self, member: Member) -> None:
+        self._strike_off(member)
+        unsent = tuple(self._take_unsent(member))
+        begun = tuple(member.orders)
+        if member.failed:
+            self._unfit[member.lane] = member.failed
+        outcome, message = self._how_it_ended(member)
+        if member.process is not None:
+            self._say(f"{message}; {'what it had is for others' if begun else 'it had nothing'}")
+        for id in begun:
+            self._drop_draft(id)
+        if begun or unsent:
+            self._found.append(WorkerLost(begun=begun, waiting=unsent, outcome=outcome, message=message))
+
+    def _how_it_ended(self, member: Member) -> tuple[str, str]:
+        if member.failed:
+            return "interrupted", f"the worker {member.place} has ended: {member.failed}"
+        if member.is_dead or not (member.there or self._cut):
+            return "died", f"the worker {member.place} died"
+        if member.at_rest or self._cut:
+            return "interrupted", f"the worker {member.place} was not heard from, nor heard from us"
+        return "died", f"the worker {member.place} was not heard from for {member.silent_for:.0f} s"
+
+    def _strike_off(self, member: Member) -> None:
+        """It is over, and what is left of it is cleared away."""
+        self._members.pop(member.lane, None)
+        self._litter += member.litter
+        clear_orphans(self._locks, member.name)
+        end_grant(self._locks, member.name)
+
+    # ------------------------------------------------------------------------------------------------------- listening
+
+    def _hear(self, timeout: float) -> None:
+        """What comes within so many seconds."""
+        self._selector.select(max(0.0, timeout))
+        for word in self._link.take():
+            match word:
+                case Joined(lane, size):
+                    self._places[lane] = size
+                    self._unfit.pop(lane, None)
+                    if lane in self._members:
+                        self._members[lane].there = True
+                case Left(lane):
+                    self._places.pop(lane, None)
+                    self._unfit.pop(lane, None)
+                    if lane in self._members:
+                        self._members[lane].gone()
+                case Cut(why):
+                    self._cut = why
+                case Came(lane, agent, way, data):
+                    member = self._members.get(lane)
+                    if member is not None and member.name == agent:
+                        self._take_in(member, way, data)
+                case Broke(lane, agent, way, unfit):
+                    member = self._members.get(lane)
+                    if member is not None and member.name == agent:
+                        member.unfit = unfit
+                        member.broke(way)
+
+    def _take_in(self, member: Member, way: int, data: bytes) -> None:
+        known = member.process
+        for told in member.hear(way, data):
+            self._tell(member, told)
+        if known is None and member.process is not None and not member.unfit:
+            # Whoever comes after us can see then whether it is dead, if it stands on the same ground.
+            me = member.process
+            named = replace(
+                self._grant(member.lane, member.name), host=me.host, pid=me.pid, start=me.start, ground=me.ground
+            )
+            write_grant(self._locks, named, durable=False)
+
+    def _tell(self, member: Member, told: Told) -> None:
+        match told:
+            case Answered(reply):
+                self._answered(member, reply)
+            case Returned(ids):
+                for id in reversed(ids):
+                    if (order := member.orders.pop(id, None)) is not None:
+                        self._line(order).appendleft(order)
+            case WorkerLost():
+                for id in chain(told.begun, told.waiting):
+                    member.orders.pop(id, None)
+                    self._drop_draft(id)
+                message = f"{told.message} (on {member.process.host})" if member.process else told.message
+                self._found.append(replace(told, message=message))
+            case Began(id, at):
+                if member.process is not None and member.process.ground != ground():
+                    note_start(self._files, self._locks_fd)
+                    told = Began(id, steady() + at)
+                self._found.append(told)
+            case Looked():
+                self._found.append(told)
+
+    def _answered(self, member: Member, reply: Reply) -> None:
+        event = reply.event
+        order = member.orders.pop(event.id, None)
+        if order is None:
+            return
+        if isinstance(event, Staged):
+            self._staged[event.id] = order, event
+            self._publisher.put(event)
+            return
+        self._drop_draft(event.id)
+        self._found.append(reply)
+
+    def _drop_draft(self, id: str) -> None:
+        """That job is not half way any more."""
+        known = self._staged.pop(id, None)
+        if known is not None:
+            self._litter.append(known[1].draft)
