@@ -49,6 +49,10 @@ from runner.workers.port import Outcome, Reply, Settings
 BOUND = 0.25
 """Seconds for which an order may lie ready here while nobody begins it; then it is for others."""
 
+WAY = 0.05
+"""Seconds that may pass between an answer and the orders that follow from it: so much work may lie ready, beyond what
+workers need."""
+
 AT_ONCE = 4096
 """How much is told in one answer: jobs, and children of jobs."""
 
@@ -318,7 +322,7 @@ class Agent:
     def _note(self, executor: LocalExecutor, told: list[Told], came: Iterable[Request]) -> None:
         with self._changed:
             self._told += told
-            self._free, self._vacant = executor.free(), executor.vacant()
+            self._free, self._vacant = executor.free_for(WAY), executor.vacant()
             for request in came:
                 self._taken = request.number
             self._changed.notify_all()

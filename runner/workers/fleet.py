@@ -271,9 +271,11 @@ class Fleet:
             self._give(member, self._vacancies.popleft())
         while self._ready and not self._vacancies:
             member = max(members, key=lambda member: (member.vacant, member.free), default=None)
-            if member is None or not (member.vacant or member.free):
+            count = (member.vacant or member.free) if member is not None else 0
+            if member is None or not count:
                 break
-            self._give(member, self._ready.popleft())
+            for _ in range(min(count, len(self._ready))):
+                self._give(member, self._ready.popleft())
         for member in members:
             if member.unsent:
                 self._pass_on_litter(member)

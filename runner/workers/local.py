@@ -24,13 +24,16 @@ from runner.core.events import Began, WorkerLost
 from runner.errors import StateError
 from runner.workers.child import Discovered, Done, Hindrance, Look, Unfit, Work
 from runner.workers.crew import Crew
-from runner.workers.expected import Expected
+from runner.workers.expected import LONG, Expected
 from runner.workers.forkserver import ForkServer, how_it_ended
 from runner.workers.port import Looked, Order, Outcome, Settings
 from runner.workers.worker import SOON, Worker
 
 BLIND = 64
 """How many orders are asked for in one go, beyond what threads have nothing to do: they may be others than expected."""
+
+FAR = 256
+"""How many orders may lie here, at the most, for whoever is far away."""
 
 REST, TURN = 0.005, 0.0001
 """Seconds for which answers may gather, while all workers have enough to do; and what one order takes of a turn."""
@@ -104,6 +107,12 @@ class LocalExecutor:
             return min(BLIND, worker.room(seconds, now))
         ahead = sum(worker.room(seconds, now) for worker in self._workers)
         return self.vacant() + min(BLIND, ahead)
+
+    def free_for(self, seconds: float) -> int:
+        """The same for whoever can send more only after so many seconds: what lies here meanwhile is reckoned in."""
+        lying, each = len(self._paced) + len(self._ready), self._expected.next
+        more = int(seconds * self._threads * len(self._workers) / each) if each < LONG else 0
+        return max(0, self.free() + min(more, FAR) - lying)
 
     def vacant(self) -> int:
         """How many threads have nothing to do, those of workers that can be had at once among them."""
