@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Collection, Coroutine, Sequence
@@ -39,6 +40,7 @@ AGAIN = 1.0
 
 INSTALL = "it takes the extra `dask`: pip install 'runner[dask]'"
 
+_LACKING = re.compile(r"(?<=No module named ')[\w.]+")
 _CALLED = "Run out-of-band function"  # what a Dask worker logs of each call
 
 
@@ -50,6 +52,7 @@ class DaskLink:
 
     def __init__(self, address: str, workers: int) -> None:
         _distributed()
+        _hush()
         self.address = address
         self.lacking = f"`dask worker {address}` starts one" if address else "it is started again"
         self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -167,10 +170,11 @@ class DaskLink:
                 return
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass
-        except ModuleNotFoundError as error:
-            unfit = f"it has no module {error.name!r}: install this package there, in the runner's version"
-        except Exception as error:
+        except Exception as error:  # Dask does not always give it its own type
+            lacking = _LACKING.search(str(error))
             unfit = f"it cannot be asked ({type(error).__name__}: {error})"
+            if lacking is not None:
+                unfit = f"it has no module {lacking[0]!r}: install this package there, in the runner's version"
         self._say(Broke(lane, agent, way, unfit))
 
 
@@ -181,6 +185,13 @@ def _distributed() -> Any:
     except ImportError as error:
         raise UsageError(f"--executor dask: {INSTALL} ({error})") from None
     return distributed
+
+
+def _hush() -> None:
+    """Dask's logging goes to stderr, with tracebacks: what there is to say, the fleet says."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _local_cluster(workers: int) -> Any:

@@ -139,7 +139,7 @@ class Fleet:
         self._found: list[Outcome] = []
         self._cut = ""
         self._alone_since: float | None = time.monotonic()
-        self._said_alone = False
+        self._said_alone = ""
         self._halted = False
         self._publisher = Publisher(settings)
         self._selector = selectors.DefaultSelector()
@@ -218,7 +218,7 @@ class Fleet:
             member.close()
         told = False
         began = time.monotonic()
-        while left := [member for member in members if not self._is_over(member)]:
+        while left := [member for member in members if member.process is not None and not self._is_over(member)]:
             for member in left:
                 member.speak()
             self._hear(_POLL)
@@ -340,15 +340,16 @@ class Fleet:
         if able or self._halted:
             if self._said_alone and able:
                 self._say("going on: there is a worker again")
-            self._alone_since, self._said_alone = None, False
+            self._alone_since, self._said_alone = None, ""
             return
         if self._unfit and not self._members and self._places.keys() <= self._unfit.keys():
             lane, reason = next(iter(self._unfit.items()))
             raise StateError(f"no worker can be used. {lane}: {reason}")
         self._alone_since = self._alone_since or time.monotonic()
-        if not self._said_alone and time.monotonic() > self._alone_since + ALONE:
-            self._said_alone = True
-            self._say(f"{self._cut or 'there is no worker'}: waiting for one ({self._link.lacking})")
+        what = self._cut or "there is no worker"
+        if self._said_alone != what and time.monotonic() > self._alone_since + ALONE:
+            self._said_alone = what
+            self._say(f"{what}: {'waiting for it' if self._cut else f'waiting for one ({self._link.lacking})'}")
 
     @staticmethod
     def _is_over(member: Member) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,24 @@ def seed(request: pytest.FixtureRequest) -> int:
     return random.Random(f"{base} {request.node.name}").randrange(2**32)
 
 
-@pytest.fixture
-def new_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    """Makes projects; whatever they started is ended with the test."""
+@contextmanager
+def projects(folder: Path, address: str = "") -> Iterator[Callable[..., Project]]:
+    """Makes projects in the folder; whatever they started is ended in the end. `address`: see Project."""
     made: list[Project] = []
 
     def make(name: str = "project", settings: str = "") -> Project:
-        made.append(Project(tmp_path / name, settings))
+        made.append(Project(folder / name, settings, address=address))
         return made[-1]
 
     yield make
     for project in made:
         project.close()
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    with projects(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -36,9 +36,10 @@ class Outcome:
 class Project:
     root: Path
     settings: str = ""
-    variables: dict[str, str] = field(default_factory=dict)  # of the runner's environment
+    variables: dict[str, str] = field(default_factory=dict)  # of the runner's environment; WORK_... is for `work.py`
     hears: Path | None = None  # the file that what started runners say goes to; None: stderr.txt in the project
     cwd: Path | None = None  # where the runner is called; None: the folder that the project is in
+    address: str = ""  # of the Dask scheduler whose workers run the tasks; "": processes of the runner's own do
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by the mark of its family
 
     def __post_init__(self) -> None:
@@ -68,9 +69,14 @@ class Project:
     # ------------------------------------------------------------------------------------------- the command line
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "runner", "-C", str(self.root), *words]
+        elsewhere = self.address and words and words[0] in ("run", "resume") and "--executor" not in words
+        where = ("--executor", "dask", "--address", self.address) if elsewhere else ()
+        return [sys.executable, "-m", "runner", "-C", str(self.root), *words, *where]
 
     def environment(self) -> dict[str, str]:
+        wishes = {name: value for name, value in self.variables.items() if name.startswith("WORK_")}
+        if wishes:  # in a file: workers elsewhere do not have the runner's environment
+            (self.root / "work.json").write_text(json.dumps(wishes))
         return {**os.environ, "NO_COLOR": "1", "COLUMNS": "240", "PYTHONDONTWRITEBYTECODE": "1", **self.variables}
 
     def runner(self, *words: str, given: str | None = None, seconds: float = 60) -> Outcome:
@@ -109,7 +115,11 @@ class Project:
         return next(mark for mark, started in self.started.items() if started is process)
 
     def workers(self, process: subprocess.Popen[bytes]) -> list[processes.Process]:
-        return processes.workers(self.mark(process), process.pid)
+        if not self.address:
+            return processes.workers(self.mark(process), process.pid)
+        locks = (name.removeprefix("worker-").partition("-")[0] for name in self.names("locks") if "worker-" in name)
+        found = (processes.look(int(pid)) for pid in locks)
+        return [worker for worker in found if worker is not None and worker.alive]
 
     def all_gone(self, process: subprocess.Popen[bytes], seconds: float = 20.0) -> None:
         """Wait until nobody is left of what was started here."""

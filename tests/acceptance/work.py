@@ -5,6 +5,7 @@ second start at the same time is seen for certain, whatever was killed in betwee
 """
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from runner import Input, Output, Task
 
-RETRIES = int(os.environ.get("WORK_RETRIES", "0"))
-SECONDS = float(os.environ.get("WORK_SECONDS", "0.01"))
+WISHES = json.loads(Path("work.json").read_text()) if Path("work.json").exists() else {}
+RETRIES = int(WISHES.get("WORK_RETRIES", "0"))
+SECONDS = float(WISHES.get("WORK_SECONDS", "0.01"))
 
 
 def note(line: str) -> None:

@@ -196,6 +196,27 @@ class FindsMuch(Task):
 
 
 @dataclass
+class Seeks(Task):
+    """Writes words, and finds a child for each that it then reads. With `wait`, only once there is such a file."""
+
+    output: Output
+    words: str
+    wait: str = ""
+
+    def run(self) -> None:
+        print("seeking")
+        if self.wait:
+            Path(f"begun-{self.wait}").touch()
+            while not Path(self.wait).exists():
+                time.sleep(0.005)
+        self.output.write_text(self.words)
+
+    def downstream_tasks(self) -> Iterable[Task]:
+        print("asked")
+        return [Found(number, word) for number, word in enumerate(self.output.read_text().split())]
+
+
+@dataclass
 class Sleep(Task):
     """Makes the file `begun-NUMBER`, and sleeps."""
 

@@ -1,0 +1,95 @@
+"""A link to agents in this very process, whose faults a test chooses; and a fleet on it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.workers import agent
+from runner.workers.exchange import Answer, Request, decode_answer, decode_request, encode
+from runner.workers.fleet import Broke, Came, Fleet, Joined, Left, Word
+from tests.workers.support import Yard
+
+
+@dataclass
+class Lines:
+    """The Link. `loses` says of each request, and of each answer, whether it is lost on its way; what is lost on a lane
+    that is `cut` is found out when the answer is overdue."""
+
+    lanes: dict[str, int]
+    address: str = ""
+    lacking: str = "start one"
+    loses: Callable[[Request | Answer], bool] = lambda word: False
+    alters: Callable[[Request], Request] = lambda request: request
+    cut: set[str] = field(default_factory=set)
+    asked: list[Request] = field(default_factory=list)
+    answered: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._words: deque[Word] = deque()
+        self._pool = ThreadPoolExecutor(32)
+        for lane, size in self.lanes.items():
+            self.say(Joined(lane, size))
+
+    def ask(self, lane: str, name: str, way: int, data: bytes, seconds: float) -> None:
+        self._pool.submit(self._ask, lane, name, way, data, seconds)
+
+    def take(self) -> list[Word]:
+        with suppress(BlockingIOError):
+            while os.read(self.fd, 4096):
+                pass
+        return [self._words.popleft() for _ in range(len(self._words))]
+
+    def say(self, word: Word) -> None:
+        self._words.append(word)
+        with suppress(OSError):
+            os.write(self._waker, b".")
+
+    def leave(self, lane: str) -> None:
+        self.say(Left(lane))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+    def _ask(self, lane: str, name: str, way: int, data: bytes, seconds: float) -> None:
+        request = self.alters(decode_request(data))
+        self.asked.append(request)
+        began = time.monotonic()
+        lost = lane not in self.cut and self.loses(request)
+        answer = b"" if lost or lane in self.cut else agent.exchange(encode(request), self.lanes[lane])
+        if lane in self.cut:
+            time.sleep(max(0.0, began + seconds - time.monotonic()))
+            self.say(Broke(lane, name, way))
+            return
+        if not lost:
+            self.answered.append(decode_answer(answer))
+            lost = self.loses(self.answered[-1])
+        self.say(Broke(lane, name, way) if lost else Came(lane, name, way, answer))
+
+
+@contextmanager
+def a_fleet(
+    yard: Yard, *, lease: float = 3.0, most: int | None = None, link: Lines | None = None, **settings: Any
+) -> Iterator[tuple[Fleet, Lines, list[str]]]:
+    """With what it says."""
+    link = link or Lines({"one": 1, "two": 1})
+    said: list[str] = []
+    before = set(agent._agents)
+    fleet = Fleet(link, yard.settings(**settings), ["tests.workers.tasks"], most=most, lease=lease, say=said.append)
+    try:
+        yield fleet, link, said
+    finally:
+        fleet.close()
+        deadline = time.monotonic() + lease + 5
+        while set(agent._agents) - before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("agent-")]
+        assert not threads, "an agent has outlived its fleet"
