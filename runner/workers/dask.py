@@ -32,8 +32,8 @@ CONNECT = 10.0
 EVERY = 0.5
 """Seconds between two looks at which workers there are."""
 
-ANSWER = 5.0
-"""Seconds that such a look may take."""
+LATE, ANSWER = 1.5, 10.0
+"""Seconds after which such a look is late, and after which the connection is given up."""
 
 AGAIN = 1.0
 """Seconds after which one tries again to reach a scheduler that was lost."""
@@ -112,9 +112,9 @@ class DaskLink:
                 except ValueError as error:
                     self._fail(UsageError(f"--address {self.address}: {error}"))
                 except (OSError, TimeoutError) as error:
-                    why = f"no Dask scheduler answers at {self.address}"
-                    self._fail(StateError(f"{why} ({error or type(error).__name__}): start one with `dask scheduler`"))
-                    self._say(Cut(why))
+                    reason = f"{self._silent} ({error or type(error).__name__})"
+                    self._fail(StateError(f"{reason}: start one with `dask scheduler`, then `resume`"))
+                    self._say(Cut(self._silent))
                 self._client = None
                 self._forget_all()
                 if self._error is not None:
@@ -131,7 +131,7 @@ class DaskLink:
     async def _watch(self, client: Any) -> None:
         """See who comes and goes, until the scheduler is lost. Raises TimeoutError, OSError."""
         while not self._closing.is_set():
-            found: dict[str, int] = dict(await asyncio.wait_for(client.nthreads(), ANSWER))
+            found = await self._look(client)
             if client.status != "running":
                 raise OSError("the connection was lost")
             for lane in self._lanes.keys() - found.keys():
@@ -141,6 +141,21 @@ class DaskLink:
                 self._say(Joined(lane, found[lane]))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), EVERY)
+
+    async def _look(self, client: Any) -> dict[str, int]:
+        """The workers, with their threads."""
+        look = asyncio.ensure_future(client.nthreads())
+        done, _ = await asyncio.wait([look], timeout=LATE)
+        if not done:
+            self._say(Cut(self._silent))
+        found: dict[str, int] = dict(await asyncio.wait_for(look, ANSWER - LATE))
+        if not done:
+            self._say(Cut(""))
+        return found
+
+    @property
+    def _silent(self) -> str:
+        return f"no Dask scheduler answers at {self.address}"
 
     def _forget_all(self) -> None:
         for call in self._calls:

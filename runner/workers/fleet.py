@@ -337,6 +337,8 @@ class Fleet:
             elif self._is_over(member):
                 self._give_up(member)
         able = any(member.is_open for member in self._members.values())
+        if self._halted and not able:
+            self._leave_half_way()
         if able or self._halted:
             if self._said_alone and able:
                 self._say("going on: there is a worker again")
@@ -350,6 +352,17 @@ class Fleet:
         if self._said_alone != what and time.monotonic() > self._alone_since + ALONE:
             self._said_alone = what
             self._say(f"{what}: {'waiting for it' if self._cut else f'waiting for one ({self._link.lacking})'}")
+
+    def _leave_half_way(self) -> None:
+        """Nobody can bring these to their end, and nobody is waited for any more."""
+        left = [order.id for line in (self._ready, self._vacancies) for order in line]
+        for line in (self._ready, self._vacancies):
+            line.clear()
+        for id in left:
+            self._drop_draft(id)
+        if left:
+            message = "the runner stops, and there is no worker"
+            self._found.append(WorkerLost(begun=tuple(left), waiting=(), outcome="interrupted", message=message))
 
     @staticmethod
     def _is_over(member: Member) -> bool:
@@ -383,7 +396,7 @@ class Fleet:
         if member.is_dead or not (member.there or self._cut):
             return "died", f"the worker {member.place} died"
         if member.at_rest or self._cut:
-            return "interrupted", f"the worker {member.place} was not heard from, nor heard from us"
+            return "interrupted", f"the worker {member.place} could not be reached for {member.silent_for:.0f} s"
         return "died", f"the worker {member.place} was not heard from for {member.silent_for:.0f} s"
 
     def _strike_off(self, member: Member) -> None:

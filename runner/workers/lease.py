@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -31,6 +32,9 @@ from runner.store.pace import note_start, steady
 
 LEASE = 30.0
 """Seconds, where the settings say nothing."""
+
+PATIENCE = 1.5
+"""Seconds after which one says what is waited for: agents that can be asked have ended by then."""
 
 _PREFIX, _SUFFIX = "agent-", ".json"
 _POLL = 0.05
@@ -116,22 +120,18 @@ def settle(
     `dismiss` may make that quicker: it asks these agents to end, and gives the names of those that have.
     """
     since = steady()
-    left = grants(locks)
-    found = bool(left)
-    left = _still(locks, left)
+    left = _still(locks, found := grants(locks))
+    ended: set[str] = set()
     if left and dismiss is not None:
-        ended = dismiss(left)
-        for grant in left:
-            if grant.agent in ended:
-                end_grant(locks, grant.agent)
-        left = [grant for grant in left if grant.agent not in ended]
+        asked = tuple(left)
+        threading.Thread(target=lambda: ended.update(dismiss(asked)), name="dismiss", daemon=True).start()
     told = False
-    while left := _still(locks, left):
-        over = [grant for grant in left if steady() > since + grant.lease + margin(grant.lease)]
-        for grant in over:
-            end_grant(locks, grant.agent)
-        left = [grant for grant in left if grant not in over]
-        if left and not told:
+    while left:
+        for grant in left:
+            if grant.agent in ended or steady() > since + grant.lease + margin(grant.lease):
+                end_grant(locks, grant.agent)
+        left = _still(locks, [grant for grant in left if read_grant(locks, grant.agent) is not None])
+        if left and not told and steady() > since + PATIENCE:
             told = True
             seconds = max(grant.lease + margin(grant.lease) for grant in left) - (steady() - since)
             places = ", ".join(dict.fromkeys(grant.host or grant.place for grant in left))
@@ -144,7 +144,7 @@ def settle(
             note_start(files, folder)
         finally:
             files.close(folder)
-    return found
+    return bool(found)
 
 
 def _still(locks: str, left: list[Grant]) -> list[Grant]:

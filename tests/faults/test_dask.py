@@ -1,5 +1,5 @@
 """A run on a Dask cluster of real processes, and everything of it struck: workers, all workers, the Dask scheduler, the
-network, the shared folder. Nothing is lost, nothing runs twice at the same time, and what cannot work says where and why.
+shared folder. Nothing is lost, nothing runs twice at the same time, and what cannot work says where and why.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_the_dask_scheduler_is_killed_and_started_again(
 
 
 def test_the_runner_is_killed_while_the_cluster_lives(cluster: Cluster, project: Project, struck: Counter[str]) -> None:
-    """The agents still have what they were at, and would be at it: they are ended first, without waiting for a lease."""
+    """The agents are still at work: they are ended first, without waiting for a lease."""
     for _ in range(2):
         cluster.add_worker(2)
     gates = gate(project, *(f"Single-{number}" for number in range(4)))
