@@ -2,7 +2,8 @@
 
 What a user needs: Task, Input, Output and Hint to write tasks; Unchanged, Absent, RetryLater and NoRetry to say how one
 went; previous() to ask about last time; UsageError for a flow to raise when what it was given is wrong (its message is
-shown as it is); run() and resume() to work from a program, as `python -m runner` does.
+shown as it is); run() and resume() to work from a program, as `python -m runner` does, and Pool to have them work in a
+pool of processes of somebody else's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from runner.api import resume, run
     from runner.errors import UsageError
     from runner.task import Absent, Hint, Input, NoRetry, Output, RetryLater, Task, Unchanged, previous
+    from runner.workers.pilots import Pool
 
 __all__ = [
     "Absent",
@@ -21,6 +23,7 @@ __all__ = [
     "Input",
     "NoRetry",
     "Output",
+    "Pool",
     "RetryLater",
     "Task",
     "Unchanged",
@@ -30,7 +33,12 @@ __all__ = [
     "run",
 ]
 
-_ELSEWHERE = {"run": "runner.api", "resume": "runner.api", "UsageError": "runner.errors"}
+_ELSEWHERE = {
+    "run": "runner.api",
+    "resume": "runner.api",
+    "UsageError": "runner.errors",
+    "Pool": "runner.workers.pilots",
+}
 
 
 def __getattr__(name: str) -> Any:

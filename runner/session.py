@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -50,6 +50,9 @@ from runner.workers.judge import How, Judge
 from runner.workers.lease import LEASE
 from runner.workers.port import Nobody
 from runner.workers.port import Settings as WorkerSettings
+
+if TYPE_CHECKING:
+    from runner.workers.pilots import Pool
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -104,7 +107,13 @@ class Session:
     """A state folder that this process holds the lock of."""
 
     def __init__(
-        self, store: FolderStore, root: Path, modules: Sequence[str], options: Options, bounds: Bounds
+        self,
+        store: FolderStore,
+        root: Path,
+        modules: Sequence[str],
+        options: Options,
+        bounds: Bounds,
+        pool: Pool | None = None,
     ) -> None:
         self._store = store
         self._root = root
@@ -116,7 +125,11 @@ class Session:
         self._modules = tuple(dict.fromkeys((*modules, *taken_over)))
         self._catalog = Catalog(self._modules, root)
         self._staff = Staff(
-            options.executor, workers=options.workers or None, address=options.address, lease=options.lease
+            options.executor,
+            workers=options.workers or None,
+            address=options.address,
+            lease=options.lease,
+            pool=pool,
         )
 
     def close(self) -> None:
@@ -361,7 +374,12 @@ def recorded(run: RunFile) -> Options:
 
 @contextlib.contextmanager
 def open_session(
-    root: Path, state: Path, modules: Sequence[str], options: Options, bounds: Bounds = NONE
+    root: Path,
+    state: Path,
+    modules: Sequence[str],
+    options: Options,
+    bounds: Bounds = NONE,
+    pool: Pool | None = None,
 ) -> Iterator[Session]:
     """Open the state folder, take its lock, and make sure that no worker of an earlier run lives.
 
@@ -384,7 +402,7 @@ def open_session(
             wait_for_agents(locks, partial(print, file=sys.stderr))
             if orphans.clear_orphans(locks):
                 print("workers that an earlier run left behind were ended", file=sys.stderr)
-            session = Session(store, root, modules, options, bounds)
+            session = Session(store, root, modules, options, bounds, pool)
             try:
                 yield session
             finally:

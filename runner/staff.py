@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from runner.workers import lease
 from runner.workers.forkserver import ForkServer
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Executor, Settings
 
-Kind: TypeAlias = Literal["local", "dask"]
+if TYPE_CHECKING:
+    from runner.workers.fleet import Link
+    from runner.workers.pilots import Pool
+
+Kind: TypeAlias = Literal["local", "dask", "pool"]
 
 
 class Staff:
     """`workers`: processes, at the most; None: as many as there are processors, or as the cluster has places for.
 
     `address`: of a Dask scheduler, "" for a cluster on this machine. `lease`: seconds that agents may go unheard.
+    `pool`: for the kind of that name.
     """
 
-    def __init__(self, kind: Kind, *, workers: int | None, address: str, lease: float) -> None:
+    def __init__(self, kind: Kind, *, workers: int | None, address: str, lease: float, pool: Pool | None) -> None:
         self._kind = kind
         self._workers = workers
         self._address = address
         self._lease = lease
+        self._pool = pool
         self._server: ForkServer | None = None
 
     def prepare(self, root: str, modules: tuple[str, ...]) -> None:
@@ -36,12 +42,19 @@ class Staff:
         """Raises UsageError, StateError."""
         if self._kind == "local":
             return LocalExecutor(self._workers or os.cpu_count() or 1, settings, preload, server=self._server)
-        from runner.workers.dask import DaskLink
         from runner.workers.fleet import Fleet
 
-        link = DaskLink(self._address, self._workers or os.cpu_count() or 1)
-        most = self._workers if self._address else None
-        return Fleet(link, settings, preload, most=most, lease=self._lease, say=say)
+        most = self._workers if self._address or self._pool else None
+        return Fleet(self._link(), settings, preload, most=most, lease=self._lease, say=say)
+
+    def _link(self) -> Link:
+        if self._pool is not None:
+            from runner.workers.pilots import PilotLink
+
+            return PilotLink(self._pool)
+        from runner.workers.dask import DaskLink
+
+        return DaskLink(self._address, self._workers or os.cpu_count() or 1)
 
     def close(self) -> None:
         if self._server is not None:

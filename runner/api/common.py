@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from runner.bounds import Bounds, parse_stop
 from runner.errors import UsageError
 from runner.session import Options
 from runner.settings import Settings, overrides, parse_age
-from runner.staff import Kind
 from runner.workers.lease import LEASE
+
+if TYPE_CHECKING:
+    from runner.workers.pilots import Pool
 
 Durability: TypeAlias = Literal["process", "power"]
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -37,8 +39,9 @@ class Flags(TypedDict, total=False):
     stop_after: str | None  # leave then: "05:30" (local time), or "3h" from now
     max_wait: str | None  # leave when all that is left waits for its next try, and that is further off: "1h"
     max_jobs: int | None  # leave when so many were started
-    executor: Kind | None  # "local": processes on this machine; "dask": a Dask cluster
+    executor: Literal["local", "dask"] | None  # processes on this machine, or a Dask cluster; "local"
     address: str | None  # of the Dask scheduler; None: a cluster on this machine
+    pool: Pool | None  # any PEP 3148 executor, instead of these
     verbosity: int  # to stderr. 0: as the command line; 1: more; -1: failures that are final; -2: nothing
 
 
@@ -54,7 +57,7 @@ def options_of(settings: Settings, flags: Flags) -> Options:
         force_tasks=tuple(flags.get("force_tasks", ())),
         adopt=flags.get("adopt", False),
         verify=flags.get("verify", False),
-        executor=flags.get("executor") or "local",
+        executor="pool" if flags.get("pool") is not None else flags.get("executor") or "local",
         address=flags.get("address") or "",
         lease=parse_age(settings.lease) if settings.lease is not None else LEASE,
         verbosity=flags.get("verbosity", -2),

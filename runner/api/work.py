@@ -39,7 +39,9 @@ def run(
     modules = tuple(dict.fromkeys((*settings.modules, *named)))
     with importable(folder):
         check_classes(flags, modules)
-    with open_session(folder, path, modules, options_of(settings, flags), bounds_of(flags)) as session:
+    with open_session(
+        folder, path, modules, options_of(settings, flags), bounds_of(flags), flags.get("pool")
+    ) as session:
         return session.start(Ask(tasks=found))
 
 
@@ -49,7 +51,9 @@ def run_target(
     """Start a run of a target by name; None: the project's own. Raises RunnerError."""
     settings = load_settings(root)
     target, modules = chosen(settings, target, arguments, root, flags)
-    with open_session(root, state, modules, options_of(settings, flags), bounds_of(flags)) as session:
+    with open_session(
+        root, state, modules, options_of(settings, flags), bounds_of(flags), flags.get("pool")
+    ) as session:
         return session.start(Ask(target=target, arguments=dict(arguments)))
 
 
@@ -98,10 +102,13 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
         "force_tasks": before.force_tasks,
         "adopt": before.adopt,
         "verify": before.verify,
-        "executor": flags.get("executor") or before.executor,
+        "executor": flags.get("executor") or ("local" if before.executor == "pool" else before.executor),
         "address": flags.get("address") or (before.address if flags.get("executor") != "local" else ""),
+        "pool": flags.get("pool"),
         "verbosity": flags.get("verbosity", -2),
     }
     modules = before.modules or modules_of(settings, record.target if record is not None else None)
-    with open_session(folder, path, modules, options_of(settings, merged), bounds_of(flags)) as session:
+    with open_session(
+        folder, path, modules, options_of(settings, merged), bounds_of(flags), flags.get("pool")
+    ) as session:
         return session.resume()

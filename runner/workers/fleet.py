@@ -83,7 +83,13 @@ class Cut(NamedTuple):
     why: str
 
 
-Word: TypeAlias = Joined | Left | Came | Broke | Cut
+class Over(NamedTuple):
+    """There will be no more places."""
+
+    why: str
+
+
+Word: TypeAlias = Joined | Left | Came | Broke | Cut | Over
 
 
 class Link(Protocol):
@@ -137,7 +143,7 @@ class Fleet:
         self._staged: dict[str, tuple[Order, Staged]] = {}  # jobs that are half way
         self._litter: list[str] = []
         self._found: list[Outcome] = []
-        self._cut = ""
+        self._cut = self._over = ""
         self._alone_since: float | None = time.monotonic()
         self._said_alone = ""
         self._halted = False
@@ -347,6 +353,8 @@ class Fleet:
         if self._unfit and not self._members and self._places.keys() <= self._unfit.keys():
             lane, reason = next(iter(self._unfit.items()))
             raise StateError(f"no worker can be used. {lane}: {reason}")
+        if self._over and not self._members:
+            raise StateError(f"no worker is left: {self._over}; nothing was lost: `resume` goes on")
         self._alone_since = self._alone_since or time.monotonic()
         what = self._cut or "there is no worker"
         if self._said_alone != what and time.monotonic() > self._alone_since + ALONE:
@@ -425,6 +433,8 @@ class Fleet:
                         self._members[lane].gone()
                 case Cut(why):
                     self._cut = why
+                case Over(why):
+                    self._over = why
                 case Came(lane, agent, way, data):
                     member = self._members.get(lane)
                     if member is not None and member.name == agent:
