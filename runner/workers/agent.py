@@ -257,8 +257,8 @@ class Agent:
             finally:
                 executor.close()
             failed = ""
-        except (OSError, RunnerError) as error:
-            failed = plainly(error)
+        except (OSError, RunnerError) as error:  # what forks the workers may know first that the lease is over
+            failed = plainly(error) if steady() < self._until else ""
         finally:
             with self._changed:
                 self._closed, self._failed = True, failed

@@ -235,10 +235,10 @@ def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None],
     signal.signal(signal.SIGCHLD, _ignore)
     server = os.getpid()
     while True:
-        left = until - steady()
-        if left <= 0:  # nobody has said since that our workers may go on
-            os._exit(0)
+        left = max(0.0, until - steady())
         readable, _, _ = select.select([control.fileno(), wake_read], [], [], left if left < inf else None)
+        if not readable and left < inf and steady() >= until:  # nobody has said that our workers may go on
+            os._exit(0)
         if wake_read in readable:
             os.read(wake_read, 4096)
             _reap(control)
@@ -256,6 +256,8 @@ def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None],
             if isinstance(request, Load):
                 _load(control, request.modules)
                 continue
+            if steady() >= until:
+                os._exit(0)
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)

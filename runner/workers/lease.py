@@ -127,10 +127,11 @@ def settle(
         threading.Thread(target=lambda: ended.update(dismiss(asked)), name="dismiss", daemon=True).start()
     told = False
     while left:
-        for grant in left:
-            if grant.agent in ended or steady() > since + grant.lease + margin(grant.lease):
-                end_grant(locks, grant.agent)
-        left = _still(locks, [grant for grant in left if read_grant(locks, grant.agent) is not None])
+        now = steady()
+        over = [g for g in left if g.agent in ended or now > since + g.lease + margin(g.lease)]
+        for grant in over:
+            end_grant(locks, grant.agent)
+        left = _still(locks, [grant for grant in left if grant not in over])
         if left and not told and steady() > since + PATIENCE:
             told = True
             seconds = max(grant.lease + margin(grant.lease) for grant in left) - (steady() - since)
