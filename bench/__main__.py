@@ -14,7 +14,20 @@ import time
 from bench import bars
 from bench.ground import HERE, arguments
 
-PARTS = ("counts", "throughput", "looks", "waits", "noop", "memory", "check", "peers", "resume", "growth", "scrape")
+PARTS = (
+    "counts",
+    "throughput",
+    "looks",
+    "waits",
+    "noop",
+    "memory",
+    "check",
+    "peers",
+    "cluster",
+    "resume",
+    "growth",
+    "scrape",
+)
 PLAIN = ("counts",)  # it takes no arguments
 
 

@@ -46,8 +46,11 @@ from runner.workers.local import LocalExecutor
 from runner.workers.orphans import clear_dead
 from runner.workers.port import Outcome, Reply, Settings
 
-BOUND = 0.25
-"""Seconds for which an order may lie ready here while nobody begins it; then it is for others."""
+BOUND = 0.1
+"""Seconds for which an order may lie here while no worker has room for it; then it is for others."""
+
+IDLE = 0.25
+"""Seconds between two looks at whether there is more to do."""
 
 WAY = 0.05
 """Seconds that may pass between an answer and the orders that follow from it: so much work may lie ready, beyond what
@@ -285,7 +288,8 @@ class Agent:
                     return
                 self._take(request, executor, since)
             self._note(executor, [], came)
-            found = executor.wait(min(BOUND, until - steady()))
+            pause = BOUND / 4 if any(executor.lying) else IDLE
+            found = executor.wait(min(pause, until - steady()))
             self._note(executor, [*_pieces(found), *self._surplus(executor, since)], ())
             for outcome in found:
                 _forget(since, outcome)

@@ -110,8 +110,9 @@ class LocalExecutor:
 
     def free_for(self, seconds: float) -> int:
         """The same for whoever can send more only after so many seconds: what lies here meanwhile is reckoned in."""
-        lying, each = len(self._paced) + len(self._ready), self._expected.next
-        more = int(seconds * self._threads * len(self._workers) / each) if each < LONG else 0
+        now, each = time.monotonic(), self._expected.next
+        lying = len(self._paced) + len(self._ready)
+        more = int(seconds * sum(worker.quick(now) for worker in self._workers) / each) if each < LONG else 0
         return max(0, self.free() + min(more, FAR) - lying)
 
     def vacant(self) -> int:

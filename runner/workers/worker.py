@@ -181,14 +181,14 @@ class Worker:
             return inf
         if len(self.orders) < self.threads:
             return 0.0 if self.looking else len(self.orders) - self.threads
-        quick, lying = self._quick(now), len(self.ahead)
+        quick, lying = self.quick(now), len(self.ahead)
         wait = self._lying / quick if quick else inf
         return wait if lying < quick or (wait < AHEAD_TIME and lying < AHEAD_MOST * quick) else inf
 
     def left(self, now: float) -> float:
         """Seconds until it should be through with all it has. inf: nothing can be said of that."""
         rest = max(self._due.values(), default=now) - now
-        if self.alone or self._stuck or rest <= -LATE or not self._quick(now):
+        if self.alone or self._stuck or rest <= -LATE or not self.quick(now):
             return inf
         return max(0.0, rest) + self._lying / self.threads
 
@@ -204,7 +204,7 @@ class Worker:
         """How many orders more, of so many seconds each, should lie ready in it beyond what it can begin at once."""
         if self.alone or seconds >= LONG:
             return 0
-        quick, lying = self._quick(now), len(self.ahead)
+        quick, lying = self.quick(now), len(self.ahead)
         lacking = AHEAD_TIME * quick - self._lying
         return max(0, quick - lying, min(AHEAD_MOST * quick - lying, int(lacking / max(seconds, 1e-6) + 0.5)))
 
@@ -230,6 +230,6 @@ class Worker:
         self.socket.close()
         self._tickets.close()
 
-    def _quick(self, now: float) -> int:
+    def quick(self, now: float) -> int:
         """How many threads are not at something long."""
         return self.threads - sum(since <= now for since in self._long.values())
