@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import runner.session
+import runner.staff
 from runner import Absent, Hint, Input, Output, Task
 from runner.ask import Ask
 from runner.core.events import Failed, Finished
@@ -164,7 +164,7 @@ class Here(Inline):
 def night(root: Path, *, cut: int = -1, resume: bool = False, **options: Any) -> Summary | None:
     """One run; None: it was cut off, or there was nothing to resume."""
     Here.ran, Here.cut = {}, cut
-    executor, runner.session.LocalExecutor = runner.session.LocalExecutor, Here  # type: ignore[assignment, misc]
+    executor, runner.staff.LocalExecutor = runner.staff.LocalExecutor, Here  # type: ignore[assignment, misc]
     try:
         chosen = Options(**{name: getattr(OPTIONS, name) for name in OPTIONS.__struct_fields__} | options)
         with open_session(root, root / "state", MODULES, chosen) as session:
@@ -172,7 +172,7 @@ def night(root: Path, *, cut: int = -1, resume: bool = False, **options: Any) ->
     except Cut:
         return None
     finally:
-        runner.session.LocalExecutor = executor  # type: ignore[misc]
+        runner.staff.LocalExecutor = executor  # type: ignore[misc]
 
 
 def reasons(store: FolderStore, run: str) -> dict[str, str]:

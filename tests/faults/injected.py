@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import runner.session
+import runner.staff
 import runner.store.shelf
 from runner.ask import Ask
 from runner.core.engine import Engine
@@ -132,13 +133,14 @@ def _injected(fault: Fault) -> Iterator[None]:
 
     Workers.fault = fault
     session: Any = runner.session
-    before = session.LocalExecutor, session.Engine, runner.store.shelf.Files
-    session.LocalExecutor, session.Engine = Workers, partial(Engine, part=3)
+    staff: Any = runner.staff
+    before = staff.LocalExecutor, session.Engine, runner.store.shelf.Files
+    staff.LocalExecutor, session.Engine = Workers, partial(Engine, part=3)
     runner.store.shelf.Files = make  # type: ignore[assignment, misc]
     try:
         yield
     finally:
-        session.LocalExecutor, session.Engine, runner.store.shelf.Files = before  # type: ignore[misc]
+        staff.LocalExecutor, session.Engine, runner.store.shelf.Files = before  # type: ignore[misc]
         for each in files:
             each.close_all()
 
