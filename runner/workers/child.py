@@ -52,7 +52,8 @@ PORTION = 256
 """How many children go into one message."""
 
 _PR_SET_PDEATHSIG = 1
-_UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What is meant for the runner, which decides what becomes of its workers."""
 
 
 class Work(Struct, frozen=True, tag=True):
@@ -134,8 +135,9 @@ def main(stream: int, tickets: int, settings: bytes, parent: int) -> None:
 
 def tie_to(parent: int) -> None:
     """Have the kernel kill this process when process `parent` ends (Linux), and not heed what is meant for that."""
-    for signum in _UNHEEDED:
+    for signum in UNHEEDED:
         signal.signal(signum, _ignore)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEEDED)  # in a Dask worker of ours they are, and tasks want them
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we were tied to it
@@ -144,7 +146,7 @@ def tie_to(parent: int) -> None:
 
 def _hold_back() -> None:
     """Before a task forks: what comes before `_heed` is not to be lost."""
-    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEEDED)
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEEDED)
 
 
 def _let_come() -> None:
@@ -153,7 +155,7 @@ def _let_come() -> None:
 
 def _heed() -> None:
     """In what a task has forked: it must end when the task says so, by Process.terminate(), say."""
-    for signum in _UNHEEDED:
+    for signum in UNHEEDED:
         if signal.getsignal(signum) is _ignore:  # else the task has chosen
             signal.signal(signum, signal.SIG_DFL)
     _let_come()

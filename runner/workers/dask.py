@@ -13,15 +13,21 @@ import asyncio
 import logging
 import os
 import re
+import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from subprocess import PIPE, Popen
 from typing import Any
+
+from msgspec import json
 
 from runner.errors import StateError, UsageError
 from runner.workers import agent
+from runner.workers.child import UNHEEDED, tie_to
 from runner.workers.exchange import Request, decode_answer, encode
 from runner.workers.fleet import Broke, Came, Cut, Joined, Left, Word
 from runner.workers.lease import Grant
@@ -41,6 +47,10 @@ AGAIN = 1.0
 INSTALL = "it takes the extra `dask`: pip install 'runner[dask]'"
 
 _LACKING = re.compile(r"(?<=No module named ')[\w.]+")
+_SECRETS = (
+    "tls_ca_file",
+    *(f"tls_{who}_{what}" for who in ("client", "scheduler", "worker") for what in ("cert", "key")),
+)
 _CALLED = "Run out-of-band function"  # what a Dask worker logs of each call
 
 
@@ -96,15 +106,18 @@ class DaskLink:
             loop.run(self._serve())
 
     async def _serve(self) -> None:
-        async with AsyncExitStack() as stack:
+        with ExitStack() as stack:
+            address, security = self.address, None
             try:
-                cluster = self.address or await stack.enter_async_context(_local_cluster(self._size))
-            except Exception as error:
+                if not address:
+                    security = _distributed().Security.temporary()
+                    address = stack.enter_context(_own_cluster(self._size, security))
+            except (ImportError, OSError, ValueError) as error:
                 self._fail(StateError(f"no Dask cluster can be started here: {error}"))
                 return
             while not self._closing.is_set():
                 try:
-                    async with _client(cluster) as client:
+                    async with _client(address, security) as client:
                         self._client = client
                         self._say(Cut(""))
                         self._ready.set()
@@ -209,24 +222,50 @@ def _hush() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _local_cluster(workers: int) -> Any:
-    """Its processes end with this one. Encrypted: else any user of this machine could run code as this one."""
+@contextmanager
+def _own_cluster(workers: int, security: Any) -> Iterator[str]:
+    """Its address. A process apart is its scheduler, so that a Ctrl-C does not reach it, nor its workers: the runner
+    lets them finish. Encrypted: else any user of this machine could run code as this one. Raises OSError, ValueError.
+    """
+    secrets = {name: getattr(security, name) for name in _SECRETS}
+    command = [sys.executable, "-P", "-c", "from runner.workers.dask import host; host()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with Popen(command, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.encode([os.getpid(), workers, secrets]) + b"\n")
+        process.stdin.flush()
+        yield str(json.decode(process.stdout.readline()))
+        process.stdin.close()
+
+
+def host() -> None:
+    """That process. It ends with its standard input, or with its parent."""
+    parent, workers, secrets = json.decode(sys.stdin.buffer.readline())
+    tie_to(parent)
+    for number in UNHEEDED:
+        signal.signal(number, signal.SIG_IGN)  # as do the workers, who inherit it
+    distributed = _distributed()
+    _hush()
     from distributed.deploy.utils import nprocesses_nthreads
 
     processes, threads = nprocesses_nthreads(workers)  # type: ignore[no-untyped-call]
-    return _distributed().LocalCluster(
+    with distributed.LocalCluster(
         n_workers=processes,
         threads_per_worker=threads,
-        dashboard_address=None,
-        worker_dashboard_address=None,
-        security=True,
-        asynchronous=True,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        security=distributed.Security(require_encryption=True, **secrets),
         silence_logs=logging.CRITICAL,
-    )
+    ) as cluster:
+        sys.stdout.buffer.write(json.encode(cluster.scheduler_address) + b"\n")
+        sys.stdout.buffer.flush()
+        sys.stdin.buffer.read()
 
 
-def _client(cluster: Any) -> Any:
-    return _distributed().Client(cluster, asynchronous=True, timeout=CONNECT, set_as_default=False)
+def _client(address: str, security: Any = None) -> Any:
+    client = _distributed().Client
+    return client(address, asynchronous=True, timeout=CONNECT, set_as_default=False, security=security)
 
 
 async def _call(client: Any, lane: str, data: bytes, seconds: float) -> bytes:

@@ -256,3 +256,46 @@ def test_there_is_no_scheduler_at_that_address(project: Project, cluster: Cluste
     outcome = project.runner("run", FLOW, "--executor", "dask", "--address", "nonsense://x")
     assert outcome.code == 2, outcome.err
     assert "--address nonsense://x" in outcome.said
+
+
+# ----------------------------------------------------------------------------------------------- a cluster of its own
+
+
+@pytest.fixture
+def alone(new_project: Callable[..., Project]) -> Project:
+    return working_project(new_project(settings=SETTINGS), WORK_RETRIES="0", WORK_SECONDS="0.05")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_meant_for_the_runner_ends_no_task(
+    alone: Project, number: signal.Signals, struck: Counter[str]
+) -> None:
+    """A Ctrl-C reaches all of the terminal's processes, and a SIGTERM of systemd's all that a service has started."""
+    gates = gate(alone, "Single-0", "Single-1")
+    process = alone.start("run", FLOW, "--executor", "dask", "--workers", "2", *QUICK)
+    wait_until("both are held", lambda: {"Single-0", "Single-1"} <= held(alone), 60)
+    for member in processes.family(alone.mark(process)):
+        if "multiprocessing" not in member.command or "spawn_main" in member.command:  # its trackers are not ours
+            os.kill(member.pid, number)
+            struck["signal"] += 1
+    wait_until("it is heard", lambda: "nothing more is started" in alone.said(), 20)
+    unlink(gates)
+    assert process.wait(30) == 3, alone.said()
+    assert not held(alone)
+    assert attempts(alone) == {}
+    alone.all_gone(process)
+    process = alone.start("resume", *QUICK)
+    ends_well(alone, process)
+
+
+def test_a_cluster_of_its_own_ends_with_the_runner(alone: Project, struck: Counter[str]) -> None:
+    gate(alone, "Single-0")
+    process = alone.start("run", FLOW, "--executor", "dask", "--workers", "2", *QUICK)
+    wait_until("it is at work", lambda: "Single-0" in held(alone), 60)
+    process.kill()
+    process.wait()
+    struck["kill"] += 1
+    alone.all_gone(process)
+    unlink([alone.root / "gate-Single-0"])
+    process = alone.start("resume", "--executor", "local", *QUICK)
+    ends_well(alone, process)
