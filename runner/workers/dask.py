@@ -159,7 +159,7 @@ class DaskLink:
         """The workers, with their threads."""
         look = asyncio.ensure_future(client.nthreads())
         done, _ = await asyncio.wait([look], timeout=LATE)
-        if not done:
+        if not done or look.exception() is not None:
             self._say(Cut(self._silent))
         found: dict[str, int] = dict(await asyncio.wait_for(look, ANSWER - LATE))
         if not done:

@@ -43,6 +43,9 @@ RECALL = 2.0
 ALONE = 3.0
 """Seconds without any agent after which one says so."""
 
+MOURNING = 3.0
+"""Seconds from when a process is seen to be gone until one says why: when the Dask scheduler goes, its workers go."""
+
 _POLL = 0.05
 
 
@@ -372,11 +375,13 @@ class Fleet:
             message = "the runner stops, and there is no worker"
             self._found.append(WorkerLost(begun=tuple(left), waiting=(), outcome="interrupted", message=message))
 
-    @staticmethod
-    def _is_over(member: Member) -> bool:
-        """Whether nobody can be at work there any more."""
-        if member.at_rest or steady() > member.until or member.is_dead:
+    def _is_over(self, member: Member) -> bool:
+        """Whether nobody can be at work there any more, and it can be told why."""
+        if member.at_rest or steady() > member.until:
             return True
+        if member.is_dead:
+            member.dead_since = member.dead_since or steady()
+            return bool(self._halted or self._cut or steady() > member.dead_since + MOURNING)
         return not member.there and member.process is None  # it was never given anything
 
     def _refuse(self, member: Member) -> None:
@@ -401,7 +406,7 @@ class Fleet:
     def _how_it_ended(self, member: Member) -> tuple[str, str]:
         if member.failed:
             return "interrupted", f"the worker {member.place} has ended: {member.failed}"
-        if member.is_dead or not (member.there or self._cut):
+        if not self._cut and (member.is_dead or not member.there):
             return "died", f"the worker {member.place} died"
         if member.at_rest or self._cut:
             return "interrupted", f"the worker {member.place} could not be reached for {member.silent_for:.0f} s"

@@ -48,6 +48,7 @@ class Member:
         self.at_rest = False  # it is known that nobody works there any more
         self.until = inf  # when that must be so, by the clock of `steady`: as long as nothing was heard, nobody works
         self.there = True  # it can be asked
+        self.dead_since: float | None = None  # when its process was seen to be gone
         self.back: tuple[str, ...] | None = None  # what it has handed back, once it was told to
         self._lease = opening.lease
         self._send = send

@@ -76,7 +76,9 @@ class Project:
     def environment(self) -> dict[str, str]:
         wishes = {name: value for name, value in self.variables.items() if name.startswith("WORK_")}
         if wishes:  # in a file: workers elsewhere do not have the runner's environment
-            (self.root / "work.json").write_text(json.dumps(wishes))
+            new = self.root / f".work-{secrets.token_hex(4)}.json"
+            new.write_text(json.dumps(wishes))
+            new.replace(self.root / "work.json")
         return {**os.environ, "NO_COLOR": "1", "COLUMNS": "240", "PYTHONDONTWRITEBYTECODE": "1", **self.variables}
 
     def runner(self, *words: str, given: str | None = None, seconds: float = 60) -> Outcome:

@@ -207,8 +207,8 @@ def test_a_worker_without_this_package_is_named(
 ) -> None:
     packages = tmp_path / "site-packages"
     packages.mkdir()
-    for folder in site.getsitepackages():
-        for path in Path(folder).iterdir():
+    for folder in filter(Path.is_dir, map(Path, site.getsitepackages())):
+        for path in folder.iterdir():
             if "runner" not in path.name and path.suffix != ".pth":
                 (packages / path.name).symlink_to(path)
     cluster.variables["PYTHONPATH"] = str(packages)

@@ -227,9 +227,11 @@ def test_who_has_died_is_given_up_at_once_on_our_own_ground(yard: Yard, monkeypa
         fleet.start([yard.order(Sleep(1, 60.0))])
         pid_in(Path("begun-1"))
         (member,) = [member for member in fleet._members.values() if member.orders]
+        link.cut.add(member.lane)
+        for _ in range(20):
+            fleet.wait(STEP)
         assert member.process is not None
         member.process = replace(member.process, start="1")  # as if that process were gone
-        link.cut.add(member.lane)
         began = time.monotonic()
         (lost,) = losses(outcomes(fleet, 1))
         assert time.monotonic() - began < 15.0
