@@ -222,7 +222,7 @@ def test_what_somebody_says_who_was_given_up_does_not_count(yard: Yard) -> None:
 
 
 def test_who_has_died_is_given_up_at_once_on_our_own_ground(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    with a_fleet(yard, lease=30.0) as (fleet, link, said):
+    with a_fleet(yard, lease=8.0) as (fleet, link, said):
         until_free(fleet, 2)
         fleet.start([yard.order(Sleep(1, 60.0))])
         pid_in(Path("begun-1"))
