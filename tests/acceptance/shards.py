@@ -53,7 +53,7 @@ class Page(Task):
         return [f"host:{host_of(self.url)}"]
 
     def run(self) -> Absent | None:
-        answer = requests.get(self.url, timeout=30)
+        answer = requests.get(self.url, timeout=60)
         if answer.status_code in (404, 410):
             return Absent()
         answer.raise_for_status()
@@ -87,6 +87,7 @@ class Handover(Task):
     urls: list[str]
     receipt: Output
     max_age = A_NIGHT
+    priority = 1  # before pages: others have work sooner
 
     def run(self) -> None:
         inbox = inbox_of(self.shard)
