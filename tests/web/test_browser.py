@@ -158,6 +158,7 @@ def test_a_run_is_watched_fails_and_is_tried_again_by_a_click(
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("status")).to_contain_text("will be cancelled")
     expect(page.locator("#status")).to_have_text("cancelled", timeout=20_000)
+    expect(page.get_by_role("status")).to_contain_text("will be cancelled")  # the answer stays where the job moves on
     page.get_by_role("link", name="Fetch-").click()
 
     (root / "mended").touch()

@@ -5,6 +5,17 @@ if (address.searchParams.has("said")) { // told once, and not again when the pag
   address.searchParams.delete("said");
   history.replaceState(null, "", address);
 }
+const toTheEnd = () => {
+  for (const log of document.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
+};
+let asked = 0;
+async function anew() { // a job that has moved on: all that is told of it is another; what a click was answered stays
+  const turn = ++asked;
+  const text = await (await fetch(address)).text();
+  if (turn !== asked) return; // it moved on again meanwhile
+  document.querySelector("main").replaceWith(new DOMParser().parseFromString(text, "text/html").querySelector("main"));
+  toTheEnd();
+}
 const page = document.body.dataset;
 if (page.live !== undefined) {
   const source = new EventSource("/live" + (page.live ? "?id=" + encodeURIComponent(page.live) : ""));
@@ -12,8 +23,8 @@ if (page.live !== undefined) {
     source.addEventListener(name, (event) => {
       const part = document.getElementById(name);
       if (!part) return;
-      if (name === "status") { // a job that has moved on: the whole page is another
-        if (part.textContent.trim() !== event.data) location.reload();
+      if (name === "status") {
+        if (part.textContent.trim() !== event.data) anew();
         return;
       }
       const log = part.querySelector(".log");
@@ -24,4 +35,4 @@ if (page.live !== undefined) {
     });
   }
 }
-for (const log of document.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
+toTheEnd();
