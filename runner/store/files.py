@@ -30,6 +30,7 @@ _NO_TRACE = _READ | getattr(os, "O_NOATIME", 0)  # saves most of what a first re
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _NOT_REGULAR = {errno.ELOOP: "is a symlink", errno.ENXIO: "is no regular file"}
 _RENAME_EXCHANGE = 2
+_NO_LINK = frozenset({errno.EEXIST, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
 AGENT = "@"  # stands between a process and the agent that it works for
 _TOKEN = re.compile(rf"([0-9]{{1,11}})-([0-9]+)(?:{AGENT}([0-9a-f]+))?\.")
@@ -100,6 +101,16 @@ class Files:
         """Swap two files in one step. False: this platform or file system cannot, and nothing was done."""
         exchange = _exchange()
         return exchange is not None and exchange(folder, name, to_folder, to_name)
+
+    def link(self, folder: int, name: str, to_folder: int, to_name: str) -> bool:
+        """A second name for the file. False: another file has it already, or this file system knows no such thing."""
+        try:
+            os.link(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            return False
+        return True
 
     def copy(self, folder: int, name: str, to_folder: int, to_name: str) -> None:
         """Copy the file's contents, durably, to a new file: for what cannot be renamed to another disk."""

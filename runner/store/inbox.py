@@ -148,10 +148,15 @@ class Inbox:
     def remove(self, entry: Entry) -> None:
         """Unlink the file: what it asked for has been done. One that has come in its place meanwhile stays."""
         self._kept.discard(entry.name)
-        files, inbox = self._shelf.files, self._shelf.fds[INBOX]
+        files, inbox, name = self._shelf.files, self._shelf.fds[INBOX], entry.name
         with suppress(FileNotFoundError):  # a retry: the job went back to its folder by a rename
-            if _mark(files.stat(inbox, entry.name)) == entry.mark:
-                files.unlink(inbox, entry.name)
+            if not name.startswith(_KEPT):  # first to where nobody puts another in its place between a look and unlink
+                name = _KEPT + _unique() + (_COMMAND if entry.name.endswith(_COMMAND) else ".json")
+                files.rename(inbox, entry.name, inbox, name)
+            is_another = _mark(files.stat(inbox, name)) != entry.mark
+            if is_another and not files.link(inbox, name, inbox, entry.name) and not files.exists(inbox, entry.name):
+                return  # no links here: the next scan finds it where it is
+            files.unlink(inbox, name)
 
 
 # ------------------------------------------------------------------------------------- for everybody, lock or no lock

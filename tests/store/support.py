@@ -19,9 +19,22 @@ from runner.store.folders import FolderStore
 
 RUN = "20261122T020000Z"
 NOW = 1795312800.0
-COUNTED = ("write", "append", "overwrite", "rename", "exchange", "unlink", "rmdir", "read", "names", "stat", "mkdir")
+COUNTED = (
+    "write",
+    "append",
+    "overwrite",
+    "rename",
+    "exchange",
+    "link",
+    "unlink",
+    "rmdir",
+    "read",
+    "names",
+    "stat",
+    "mkdir",
+)
 SYNCS = ("sync_file", "sync_folder", "sync_filesystem")
-CHANGING = ("write", "append", "overwrite", "rename", "exchange", "unlink", "rmdir", "mkdir", *SYNCS)
+CHANGING = ("write", "append", "overwrite", "rename", "exchange", "link", "unlink", "rmdir", "mkdir", *SYNCS)
 
 
 def job_id(number: int) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.store.support import (
     Crash,
     DurableFiles,
     FaultyFiles,
+    Watched,
     claim,
     create,
     finished,
@@ -302,3 +304,35 @@ def test_a_file_that_came_in_the_place_of_one_that_was_read_stays(store: FolderS
     assert path.exists()
     box.remove(second)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("at", range(6))
+def test_a_file_that_comes_at_any_moment_of_a_removal_is_read(tmp_path: Path, at: int, links: bool) -> None:
+    """By a rename, as every tool that writes whole files does, between any two calls of those that remove the first."""
+
+    class Shared(Watched):
+        def _on(self, name: str, arguments: tuple[Any, ...]) -> None:
+            if coming and len(calls) == at:
+                coming.pop().rename(path)
+            calls.append(name)
+
+        def link(self, folder: int, name: str, to_folder: int, to_name: str) -> bool:
+            return links and super().link(folder, name, to_folder, to_name)
+
+    coming: list[Path] = []
+    calls: list[str] = []
+    with open_store(tmp_path, files=Shared()) as store:
+        path = drop(store, "x.json", TASK)
+        box = Inbox(store)
+        (first,) = box.scan(time.time())
+        coming.append(drop(store, ".new", {**TASK, "params": {"n": 2}}))
+        calls.clear()
+        box.remove(first)
+        if coming:
+            coming.pop().rename(path)
+        (second,) = box.scan(time.time())
+        assert second.job is not None
+        assert second.job.params == {"n": 2}
+        box.remove(second)
+        assert names(store, "inbox") == []
