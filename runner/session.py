@@ -227,7 +227,6 @@ class Session:
         started = codec.parse_stamp(record.start)
         options = self._options
         progress = Progress(record.id, verbosity=options.verbosity)
-        executor = self._staff.executor(self._worker_settings(record, started), self._preload(), progress.say)
         engine = Engine(
             resuming=roots is None,
             overrides=overrides(options.limits, options.rates),
@@ -237,6 +236,7 @@ class Session:
         handed = Handed(self._store, self._catalog, engine)
         rounds = self._rounds(engine, record.id, started)
         watchers: tuple[Watcher, ...] = (recorder, progress)
+        executor = self._staff.executor(self._worker_settings(record, started), self._preload(), progress.say)
         loop = Loop(
             engine, self._store, executor, self._catalog, rounds, handed, watchers, backlog=backlog, bounds=self._bounds
         )

@@ -33,7 +33,7 @@ _RENAME_EXCHANGE = 2
 _NO_LINK = frozenset({errno.EEXIST, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
 AGENT = "@"  # stands between a process and the agent that it works for
-_TOKEN = re.compile(rf"([0-9]{{1,11}})-([0-9]+)(?:{AGENT}([0-9a-f]+))?\.")
+_TOKEN = re.compile(rf"([0-9]{{1,11}})-([0-9]+)(?:{AGENT}([0-9a-f]{{8}})([0-9a-f]+))?\.")
 _serial = count(1)
 _USER = os.geteuid()
 
@@ -291,7 +291,7 @@ _agent = ""
 
 
 def write_for(agent: str) -> None:
-    """From now on this process, and what it forks, writes for an agent of that name, which begins with its ground."""
+    """From now on this process, and what it forks, writes for an agent of that name."""
     global _agent
     _agent = agent
     _token.cache_clear()
@@ -299,7 +299,7 @@ def write_for(agent: str) -> None:
 
 @cache
 def _token(pid: int) -> str:
-    return f"{pid}-{process_start(pid) or 0}{AGENT if _agent else ''}{_agent}."
+    return f"{pid}-{process_start(pid) or 0}{AGENT + ground() + _agent if _agent else ''}."
 
 
 def writer_token() -> str:
@@ -313,22 +313,23 @@ def tmp_name(label: str) -> str:
 
 
 class Writer(NamedTuple):
-    """The process that a name begins with. `agent`: "", or for whom it works, perhaps on another ground."""
+    """The process that a name begins with. `agent`: "", or for whom it works; `ground`: where, then."""
 
     pid: int
     start: str
+    ground: str
     agent: str
 
     @property
     def near(self) -> bool:
         """Whether it is, or was, on our ground."""
-        return not self.agent or self.agent.startswith(ground())
+        return not self.agent or self.ground == ground()
 
 
 def writer_of(name: str) -> Writer | None:
     """The writer whose token a name begins with, if any."""
     match = _TOKEN.match(name)
-    return Writer(int(match[1]), match[2], match[3] or "") if match is not None else None
+    return Writer(int(match[1]), match[2], match[3] or "", match[4] or "") if match is not None else None
 
 
 def writer_is_gone(name: str) -> bool:

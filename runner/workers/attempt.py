@@ -342,9 +342,9 @@ class _Attempt:
     def _go_on(self, staged: Staged) -> Reply:
         """Its outputs are in place: what are its children?"""
         self.begun = True
+        self.published = self.order.published or not self.order.refused
         if self.order.refused:
             raise Unusable(self.order.refused)
-        self.published = True
         _, task = self._load()
         made = self.bench.draft(staged.draft)
         children = self._children(task, (made.result or {}).get("value"))

@@ -48,6 +48,7 @@ class Crew:
         self._selector = selector
         self._until = until
         self._lead = 0.0  # until when the first one is alone, on the monotonic clock
+        self._failures = 0  # fork servers that have ended since the last worker was made
         self.server = self._start_server() if server is None else self._take(server)
 
     @property
@@ -62,6 +63,10 @@ class Crew:
             self.server.hear()
         return self.server.ready
 
+    def able(self) -> bool:
+        """Whether more may be called now. With a lease, nobody may wait for an import: who would extend it?"""
+        return self.missing > 0 and (self._until == inf or self.ready() or self.server.gone)
+
     def to_come(self, *, known: bool) -> int:
         """How many more can be had at once. `known`: it is known what the tasks are like."""
         if not self.missing or (self.lead() > 0 and not known):
@@ -75,19 +80,21 @@ class Crew:
         return self._lead - time.monotonic() if self.workers and self.missing else 0.0
 
     def call(self, count: int | None = None) -> None:
-        """Fork workers until there are so many, or all. Raises StateError where none can be forked."""
+        """Fork workers until there are so many, or all that are possible now. Raises StateError where none can be."""
         if not self.workers:
             self._lead = time.monotonic() + LEAD
-        tries = 0
         while len(self.workers) < (self._most if count is None else count):
             try:
                 worker = Worker(self.server, self._settings, self._threads)
             except ConnectionError as error:  # it was killed, and its workers with it; or it cannot even start
-                tries += 1
-                if tries > TRIES:
+                self._failures += 1
+                if self._failures > TRIES:
                     raise StateError(f"no worker can be started: {error}") from error
                 self.renew_server()
-                continue
+                if self.able():
+                    continue
+                return
+            self._failures = 0
             self.workers.append(worker)
             self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 

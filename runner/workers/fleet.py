@@ -322,7 +322,7 @@ class Fleet:
                 self._open(lane, size)
 
     def _open(self, lane: str, size: int) -> None:
-        name = new_agent(ground())
+        name = new_agent()
         opening = Opening(
             settings=self._encoded,
             preload=self._preload,

@@ -69,8 +69,10 @@ class Born(Struct, frozen=True, tag=True):
     pid: int
 
 
-class Ready(Struct, frozen=True, tag=True):
-    """Everything is imported: a fork takes no time now."""
+class Ready(Struct, frozen=True, tag=True, omit_defaults=True):
+    """Everything is imported: a fork takes no time now. `broken`: the first module that could not be, and why."""
+
+    broken: str = ""
 
 
 class Died(Struct, frozen=True, tag=True):
@@ -82,8 +84,8 @@ class Died(Struct, frozen=True, tag=True):
 
 class ForkServer:
     """The scheduler's side. `ready`: a fork is known to be quick; `gone`, once it is known to have ended; `died`:
-    workers, until their `status` is asked. `until`: it ends then, by the clock of `steady`, and its workers with it,
-    whatever becomes of this process.
+    workers, until their `status` is asked; `broken`: what could not be imported, and why. `until`: it ends then, by the
+    clock of `steady`, and its workers with it, whatever becomes of this process.
     """
 
     def __init__(self, root: str, preload: tuple[str, ...], until: float = inf) -> None:
@@ -91,6 +93,7 @@ class ForkServer:
         self._control = ours
         self.died: dict[int, int] = {}
         self.gone = False
+        self.broken = ""
         self._loading = 1  # how many more times it is to tell that it is ready
         spec = {"root": root, "preload": preload, "parent": os.getpid(), "path": sys.path}
         if until < inf:  # which is no JSON
@@ -116,7 +119,7 @@ class ForkServer:
 
     def extend(self, until: float) -> None:
         """It may live on until then."""
-        with contextlib.suppress(OSError):  # it is gone, or has so much to read that it does not need this one
+        with contextlib.suppress(OSError):  # it is gone, or does not read: if so for long, it may as well end
             self._control.settimeout(0)
             self._control.send(msgspec.json.encode(Extend(until)))
 
@@ -183,6 +186,7 @@ class ForkServer:
             self.died[answer.pid] = answer.status
         elif isinstance(answer, Ready):
             self._loading -= 1
+            self.broken = self.broken or answer.broken
         return answer
 
 
@@ -220,13 +224,14 @@ def main(root: str, preload: list[str], parent: int, until: float = inf) -> None
 
 
 def _load(control: socket.socket, modules: Iterable[str]) -> None:
+    broken = ""
     for name in modules:
         try:
             importlib.import_module(name)
-        except BaseException:  # the job that needs it says so in its own file
-            continue
+        except BaseException as error:  # the job that needs it says so in its own file
+            broken = broken or f"{name} cannot be imported: {type(error).__name__}: {str(error)[:1000]}"
     with contextlib.suppress(OSError):  # the scheduler is gone: that is seen next
-        control.send(msgspec.json.encode(Ready()))
+        control.send(msgspec.json.encode(Ready(broken)))
 
 
 def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None], until: float) -> None:

@@ -63,9 +63,9 @@ class Grant(Struct, frozen=True, kw_only=True):
         return self.ground == ground() and process_start(self.pid) != self.start
 
 
-def new_agent(ground: str) -> str:
+def new_agent() -> str:
     """A name that no other agent has. Its workers' files have it in their names."""
-    return ground + secrets.token_hex(4)
+    return secrets.token_hex(8)
 
 
 def write_grant(locks: str, grant: Grant, *, durable: bool) -> None:

@@ -141,7 +141,7 @@ class LocalExecutor:
         while (dead := self._dead()) is not None:
             self._lose(dead, outcomes)
         self._enforce_timeouts()
-        if len(self._workers) < count and not self._halted:
+        if len(self._workers) < count and not self._halted and self._crew.ready():
             self._crew.call()
         self._take_back()
         self._start_alone()
@@ -153,6 +153,11 @@ class LocalExecutor:
     def busy(self) -> int:
         here = len(self._waiting) + len(self._paced) + len(self._ready)
         return here + sum(len(worker.orders) for worker in self._workers)
+
+    @property
+    def broken(self) -> str:
+        """A module of those to be imported that could not be, and why; "" as long as none is known."""
+        return self._crew.server.broken
 
     def watch(self, fd: int) -> None:
         self._selector.register(fd, selectors.EVENT_READ, None)
@@ -217,15 +222,17 @@ class LocalExecutor:
         """Send what is ready to whoever should begin it soonest; wake up nobody for what another will soon begin."""
         if not self._ready or self._paced:
             return
-        if not self._workers:
+        if not self._workers and self._crew.able():
             self._crew.call(1)
+        if not self._workers:
+            return
         now = time.monotonic()
         waits = [worker.wait(now) for worker in self._workers]
         batches: dict[Worker, list[Order]] = {}
         while self._ready:
             worker = self._soon_through(now)
             index = self._workers.index(worker) if worker is not None else waits.index(min(waits))
-            if worker is None and waits[index] >= 0 and self._crew.missing and self._is_worth_a_start(now):
+            if worker is None and waits[index] >= 0 and self._crew.able() and self._is_worth_a_start(now):
                 self._crew.call()
                 waits = [worker.wait(now) for worker in self._workers]
                 continue
@@ -257,7 +264,7 @@ class LocalExecutor:
     def _start_alone(self) -> None:
         while self._waiting:
             empty = next((w for w in self._workers if not w.orders), None)
-            if empty is None and self._crew.missing:
+            if empty is None and self._crew.able():
                 self._crew.call()
                 continue
             if empty is None:
@@ -270,7 +277,7 @@ class LocalExecutor:
     def _start_paced(self) -> None:
         while self._paced:
             idle = [w for w in self._workers if len(w.orders) < self._threads and not w.alone]
-            if not idle and self._crew.missing:
+            if not idle and self._crew.able():
                 self._crew.call()
                 continue
             if not idle:

@@ -31,7 +31,8 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     paced: bool = False  # it has a rate: it is not to lie behind others, and Began is to tell when it begins
     timeout: float | None = None  # seconds
     staged: Staged | None = None  # it ran, its outputs are in place, and it is to be asked for its children
-    refused: str = ""  # and they are not in place: why not
+    refused: str = ""  # and they are not all in place: why not
+    published: bool = False  # but some are
 
 
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,10 +18,11 @@ from runner.workers.port import Settings, Staged
 
 
 class Published(NamedTuple):
-    """How it went. `refused`: why not all could be put in place; `hindered`: so, and the machine is at fault."""
+    """How it went. `refused`: why not all could be put in place; `some` are; `hindered`: the machine is at fault."""
 
     staged: Staged
     refused: str = ""
+    some: bool = False
     hindered: bool = False
 
 
@@ -63,11 +64,12 @@ class Publisher:
                 os.write(self._waker, b".")
 
     def _publish(self, staged: Staged) -> Published:
+        some = False
         try:
             for _ in self._bench.publish(staged.deliver):
-                pass
+                some = True
         except Hindered as error:
-            return Published(staged, str(error), hindered=True)
+            return Published(staged, str(error), some, hindered=True)
         except (OSError, RunnerError) as error:
-            return Published(staged, plainly(error))
+            return Published(staged, plainly(error), some)
         return Published(staged)

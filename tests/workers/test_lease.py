@@ -23,7 +23,7 @@ from runner.workers.lease import Grant, grants, margin, new_agent, read_grant, s
 from runner.workers.local import LocalExecutor
 from runner.workers.orphans import clear_dead, clear_orphans
 from runner.workers.port import Reply
-from tests.workers.support import Yard, alive, outcomes, pid_in, wait_for
+from tests.workers.support import Yard, alive, losses, outcomes, pid_in, wait_for
 from tests.workers.tasks import Noop, Sleep
 
 AFAR = "0123abcd"
@@ -36,7 +36,7 @@ def locks(yard: Yard) -> str:
 
 def grant(agent: str = "", **about: object) -> Grant:
     terms: dict[str, object] = {"lease": 2.0, "place": "tcp://10.0.0.1:1", "host": "far", "ground": AFAR, "pid": 1}
-    return Grant(agent=agent or new_agent(ground()), **{**terms, **about})  # type: ignore[arg-type]
+    return Grant(agent=agent or new_agent(), **{**terms, **about})  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------- of an earlier runner
@@ -133,15 +133,17 @@ def opened(yard: Yard, name: str, seconds: float) -> Request:
 
 
 def test_an_agent_goes_on_only_while_it_hears_that_it_was_heard(yard: Yard) -> None:
-    name = new_agent(ground())
+    name = new_agent()
 
     def ask(**words: object) -> int:
         answer = decode_answer(agent.exchange(encode(Request(agent=name, **words))))  # type: ignore[arg-type]
         assert not answer.unknown
         return answer.number
 
-    heard = decode_answer(agent.exchange(encode(opened(yard, name, 1.0)))).number
-    ask(heard=heard, number=1, orders=(yard.order(Sleep(1, 60.0)),))
+    answer = decode_answer(agent.exchange(encode(opened(yard, name, 1.0))))
+    while not answer.free:  # it imports
+        answer = decode_answer(agent.exchange(encode(Request(agent=name, heard=answer.number, listen=0.2))))
+    heard = ask(heard=answer.number, number=1, orders=(yard.order(Sleep(1, 60.0)),))
     pid = pid_in(Path("begun-1"))
     for number in range(2, 8):
         heard = ask(heard=heard, number=number)
@@ -156,7 +158,7 @@ def test_an_agent_goes_on_only_while_it_hears_that_it_was_heard(yard: Yard) -> N
 
 
 def test_orders_that_come_after_the_lease_are_not_begun(yard: Yard) -> None:
-    name = new_agent(ground())
+    name = new_agent()
     heard = decode_answer(agent.exchange(encode(opened(yard, name, 0.5)))).number
     time.sleep(0.6)
     late = Request(agent=name, heard=heard, number=1, orders=(yard.order(Sleep(1, 0.0)),))
@@ -167,7 +169,7 @@ def test_orders_that_come_after_the_lease_are_not_begun(yard: Yard) -> None:
 
 
 def test_nothing_is_begun_for_a_runner_that_has_heard_nothing_yet(yard: Yard) -> None:
-    name = new_agent(ground())
+    name = new_agent()
     agent.exchange(encode(opened(yard, name, 1.0)))
     agent.exchange(encode(Request(agent=name, number=1, orders=(yard.order(Sleep(1, 0.0)),))))
     time.sleep(0.5)
@@ -182,6 +184,7 @@ def test_workers_end_with_the_lease_whoever_stands_still(yard: Yard) -> None:
     """The process that forks them sees to it: here nobody does anything else."""
     executor = LocalExecutor(1, yard.settings(), ["tests.workers.tasks"], until=steady() + 30.0)
     try:
+        wait_for("all is imported", lambda: executor.wait(0.02) or executor.free())
         executor.start([yard.order(Sleep(1, 60.0))])
         pid = pid_in(Path("begun-1"))
         executor.extend(steady() + 1.0)  # a shorter term than before changes nothing
@@ -198,15 +201,19 @@ def test_workers_end_with_the_lease_whoever_stands_still(yard: Yard) -> None:
 
 
 def test_an_executor_whose_lease_is_over_works_no_more(yard: Yard) -> None:
-    executor = LocalExecutor(1, yard.settings(), ["tests.workers.tasks"], until=steady() + 2.0)
+    executor = LocalExecutor(1, yard.settings(), ["tests.workers.tasks"], until=steady() + 4.0)
     try:
+        wait_for("all is imported", lambda: executor.wait(0.02) or executor.free())
         executor.start([yard.order(Noop(1))])
         assert all(isinstance(outcome, Reply) for outcome in outcomes(executor, 1))
         executor.start([yard.order(Sleep(1, 60.0))])
         pid = pid_in(Path("begun-1"))
+        (lost,) = losses(outcomes(executor, 1))
+        assert lost.outcome == "interrupted"
+        assert not alive(pid)
+        executor.start([yard.order(Noop(2))])
         with pytest.raises(StateError, match="no worker can be started"):
             outcomes(executor, 1)
-        assert not alive(pid)
     finally:
         executor.close()
 
@@ -214,26 +221,28 @@ def test_an_executor_whose_lease_is_over_works_no_more(yard: Yard) -> None:
 # ----------------------------------------------------------------------------------------------------- names in files
 
 
-def test_names_tell_for_whom_a_process_writes() -> None:
+def test_names_tell_for_whom_a_process_writes_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
     before = tmp_name("x")
     try:
-        write_for(AFAR + "00000001")
-        mine = writer_of(tmp_name("x"))
-        assert mine is not None
-        assert (mine.pid, mine.agent, mine.near) == (os.getpid(), AFAR + "00000001", False)
-        assert writer_is_gone(tmp_name("x")), "on another ground one cannot see it, and whoever asks has waited for it"
-        write_for(ground() + "00000001")
-        assert not writer_is_gone(tmp_name("x"))
+        write_for("00000001")
+        name = tmp_name("x")
+        mine = writer_of(name)
+        assert mine == (os.getpid(), process_start(os.getpid()), ground(), "00000001")
+        assert mine.near
+        assert not writer_is_gone(name)
+        monkeypatch.setattr("runner.store.files.ground", lambda: AFAR)
+        assert not mine.near
+        assert writer_is_gone(name), "on another ground one cannot see it, and whoever asks has waited for it"
     finally:
         write_for("")
-    assert writer_of(before) == (os.getpid(), process_start(os.getpid()), "")
+    assert writer_of(before) == (os.getpid(), process_start(os.getpid()), "", "")
     assert writer_of("nobody.x") is None
 
 
 def test_lock_files_of_other_grounds_are_swept_and_of_other_agents_left(locks: str) -> None:
     for name in ("worker-77-1@0123abcd00000001.lock", f"worker-78-1@{ground()}00000002.lock"):
         Path(locks, name).touch()
-    clear_orphans(locks, f"{ground()}00000003")
+    clear_orphans(locks, "00000003")
     assert len(os.listdir(locks)) == 2
     clear_orphans(locks)
     assert os.listdir(locks) == []
