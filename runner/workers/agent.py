@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from runner.core.events import Asked, Began, Finished, WorkerLost
-from runner.errors import RunnerError, plainly
+from runner.errors import RunnerError, StateError, plainly
 from runner.store.files import ground, process_start
 from runner.store.pace import steady
 from runner.store.shelf import LOCKS, TMP
@@ -62,13 +62,16 @@ AT_ONCE = 4096
 PATIENCE = 5.0
 """Seconds to wait until the agent's own thread has taken in what came."""
 
+KEPT = 600.0
+"""Seconds for which what an agent has to tell is kept, once it is at rest."""
+
 _agents: dict[str, Agent] = {}
 _lock = threading.Lock()
 
 
 def exchange(data: bytes, threads: int = 1) -> bytes:
     """One request to an agent in this process, and its answer. `threads`: most workers that a new one may have. May
-    wait as long as the request says. Raises ValueError for what is no request.
+    wait as long as the request says. Raises ValueError for what is no request, StandsStill.
     """
     request = decode_request(data)
     if request.version != VERSION:
@@ -81,22 +84,20 @@ def exchange(data: bytes, threads: int = 1) -> bytes:
 
 def _known(request: Request, threads: int) -> Agent | Answer:
     with _lock:
+        for name in [name for name, agent in _agents.items() if agent.is_over]:
+            del _agents[name]
         agent = _agents.get(request.agent)
-        if agent is not None:
-            return agent
-        if request.opening is None:
-            return Answer(unknown=True, process=_me())
-        reason = _unfitness(request.opening, request.agent)
-        if reason is not None:
-            return Answer(unfit=reason, process=_me())
-        agent = _agents[request.agent] = Agent(request.agent, request.opening, threads)
+    if agent is not None:
         return agent
-
-
-def _strike_off(name: str) -> None:
-    """That agent is at rest."""
+    if request.opening is None:
+        return Answer(unknown=True, process=_me())
+    reason = _unfitness(request.opening, request.agent)  # outside of the lock: the folder may not answer for long
+    if reason is not None:
+        return Answer(unfit=reason, process=_me())
     with _lock:
-        _agents.pop(name, None)
+        if request.agent not in _agents:
+            _agents[request.agent] = Agent(request.agent, request.opening, threads)
+        return _agents[request.agent]
 
 
 def _me() -> Process:
@@ -139,6 +140,10 @@ def package_version() -> str:
         return ""
 
 
+class StandsStill(RuntimeError):
+    """The agent's thread does not get on: no answer is to tell that it is well."""
+
+
 class Agent:
     """Works from the moment it is made, as soon as a request says that its first answer was heard."""
 
@@ -163,7 +168,9 @@ class Agent:
         self._said = (0, 0)  # these, when they were told last
         self._back: tuple[str, ...] = ()
         self._closed = False
+        self._closed_at = inf
         self._failed = ""
+        self._turned = steady()  # when the thread last came round
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread = threading.Thread(target=self._work, name=f"agent-{name}", daemon=True)
         self._thread.start()
@@ -173,15 +180,29 @@ class Agent:
     def answer(self, request: Request) -> Answer:
         """Take in what a request brings, or wait for something to tell."""
         with self._changed:
+            if not self._closed and steady() - self._turned > self._lease / 2:
+                raise StandsStill("its thread stands still")
             self._hear(request.heard)
             if not self._closed and request.number:
                 self._bring(request)
             elif not self._closed and request.listen:
-                while self._told and self._first < request.got:
-                    self._told.popleft()
-                    self._first += 1
-                self._changed.wait_for(lambda: bool(self._told or self._is_freer or self._closed), request.listen)
-            return self._answer(told=not request.number)
+                self._forget(request.got)
+                left = (self._until - steady()) / 2  # or the lease would run out while nothing is said
+                seconds = max(0.0, min(request.listen, left))
+                self._changed.wait_for(lambda: bool(self._told or self._is_freer or self._closed), seconds)
+            elif request.listen:
+                self._forget(request.got)
+            return self._answer(told=not request.number, close=request.close)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is at rest, and nobody will ask any more what there was to tell."""
+        return self._closed and (not self._told or steady() > self._closed_at + KEPT)
+
+    def _forget(self, got: int) -> None:
+        while self._told and self._first < got:
+            self._told.popleft()
+            self._first += 1
 
     @property
     def _is_freer(self) -> bool:
@@ -211,20 +232,22 @@ class Agent:
             lambda: self._taken >= request.number or self._closed, min(wait, max(0.0, self._until - steady() + 1))
         )
 
-    def _answer(self, *, told: bool) -> Answer:
+    def _answer(self, *, told: bool, close: bool) -> Answer:
+        """It is `closed` for whoever has heard all there was to tell, or wants to hear no more."""
         self._answers += 1
+        some = self._some() if told else []
         self._sent[self._answers] = steady()
         self._said = (self._free, self._vacant)
         return Answer(
             number=self._answers,
-            closed=self._closed,
+            closed=self._closed and (close or len(some) == len(self._told)),
             failed=self._failed,
             taken=self._taken,
             free=self._free,
             vacant=self._vacant,
             back=self._back,
             first=self._first,
-            told=self._some() if told else [],
+            told=some,
             process=_me(),
         )
 
@@ -264,18 +287,23 @@ class Agent:
             failed = plainly(error) if steady() < self._until else ""
         finally:
             with self._changed:
-                self._closed, self._failed = True, failed
+                self._closed, self._failed, self._closed_at = True, failed, steady()
                 os.close(self._wake)
                 os.close(self._waker)
                 self._changed.notify_all()
-            _strike_off(self._settings.agent)
+            with _lock:
+                if self.is_over:
+                    _agents.pop(self._settings.agent, None)
 
     def _serve(self, executor: LocalExecutor) -> None:
         """Until the runner says so, or has not been heard for the length of the lease."""
         since: dict[str, float] = {}  # when orders came
         until = self._until
         while True:
+            self._turned = steady()
             self._drain()
+            if executor.broken:  # and the runner could
+                raise StateError(f"{executor.broken}; it has to be as on the runner's machine")
             if self._until > until:
                 until = self._until
                 executor.extend(until)

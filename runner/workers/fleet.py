@@ -25,7 +25,7 @@ import msgspec
 from msgspec.structs import replace
 
 from runner.core.events import Began, WorkerLost
-from runner.errors import StateError
+from runner.errors import Busy, StateError
 from runner.store.files import Files, ground
 from runner.store.pace import note_start, steady
 from runner.store.shelf import LOCKS
@@ -47,6 +47,8 @@ MOURNING = 3.0
 """Seconds from when a process is seen to be gone until one says why: when the Dask scheduler goes, its workers go."""
 
 _POLL = 0.05
+
+_STOPS = "the runner stops"
 
 
 class Joined(NamedTuple):
@@ -141,14 +143,20 @@ class Fleet:
         self._members: dict[str, Member] = {}  # by lane
         self._places: dict[str, int] = {}  # lane -> its size
         self._unfit: dict[str, str] = {}  # lane -> why nobody can work there
+        self._mute: dict[str, float] = {}  # lane -> when nobody had answered there for long
+        self._held: dict[str, float] = {}  # lane -> when to see again whether what was there has ended
         self._ready: deque[Order] = deque()  # until an agent has room
         self._vacancies: deque[Order] = deque()  # what has a rate, or must be alone: until one has nothing to do
+        self._suspects: deque[Order] = deque()  # what must be alone with its agent: until one has no orders
+        self._fallen: set[str] = set()  # jobs that were running, with others, when their agent was lost
         self._staged: dict[str, tuple[Order, Staged]] = {}  # jobs that are half way
         self._litter: list[str] = []
         self._found: list[Outcome] = []
         self._cut = self._over = ""
         self._alone_since: float | None = time.monotonic()
         self._said_alone = ""
+        self._has_worked = False
+        self._turned = steady()
         self._halted = False
         self._publisher = Publisher(settings)
         self._selector = selectors.DefaultSelector()
@@ -172,7 +180,7 @@ class Fleet:
         return True
 
     def free(self) -> int:
-        if self._halted or self._ready or self._vacancies:
+        if self._halted or self._ready or self._vacancies or self._suspects:
             return 0
         return sum(member.free for member in self._members.values())
 
@@ -187,7 +195,7 @@ class Fleet:
 
     @property
     def busy(self) -> int:
-        here = len(self._ready) + len(self._vacancies)
+        here = sum(map(len, self._lines))
         publishing = sum(order.staged is None for order, _ in self._staged.values())
         return here + publishing + sum(len(member.orders) for member in self._members.values())
 
@@ -198,7 +206,7 @@ class Fleet:
         self._halted = True
         members = [member for member in self._members.values() if member.is_open]
         taken = [id for member in members for id in self._take_unsent(member)]
-        for line in (self._ready, self._vacancies):
+        for line in self._lines:
             taken += [order.id for order in line if order.staged is None]
             half_way = [order for order in line if order.staged is not None]  # begun, and to be brought to its end
             line.clear()
@@ -209,13 +217,6 @@ class Fleet:
         while any(member.is_open and member.back is None for member in members) and time.monotonic() < deadline:
             self._turn()
             self._hear(_POLL)
-        for member in members:
-            for id in member.back or ():
-                order = member.orders.pop(id, None)
-                if order is not None and order.staged is not None:
-                    self._ready.append(order)
-                elif order is not None:
-                    taken.append(id)
         return tuple(taken)
 
     def close(self) -> Sequence[str]:
@@ -237,7 +238,7 @@ class Fleet:
                 seconds = max(member.until for member in left) - steady()
                 self._say(f"waiting until nobody can be at work any more on {places}: {max(0.0, seconds):.0f} s")
         for member in members:
-            self._strike_off(member)
+            self._strike_off(member)  # where somebody cannot be ended, the next runner sees to it
         self._publisher.close()
         self._link.close()
         self._selector.close()
@@ -247,11 +248,23 @@ class Fleet:
 
     # ------------------------------------------------------------------------------------------------------ what to do
 
+    @property
+    def _lines(self) -> tuple[deque[Order], ...]:
+        return self._ready, self._vacancies, self._suspects
+
     def _line(self, order: Order) -> deque[Order]:
+        if order.alone and order.id in self._fallen:
+            return self._suspects
         return self._vacancies if order.alone or order.paced else self._ready
 
     def _turn(self) -> float:
         """All that can be done now. Seconds until there is more, whatever comes."""
+        now = steady()
+        if now - self._turned > self._lease / 4 + 1.0:  # stopped (SIGSTOP, Ctrl-Z), or kept from here by a slow disk
+            for member in self._members.values():
+                member.excuse()
+        self._turned = now
+        self._take_words()
         for published in self._publisher.take():
             order, staged = self._staged[published.staged.id]
             if published.hindered:
@@ -260,7 +273,7 @@ class Fleet:
                     WorkerLost(begun=(staged.id,), waiting=(), outcome="hindered", message=published.refused)
                 )
                 continue
-            order = replace(order, staged=staged, refused=published.refused, paced=False)
+            order = replace(order, staged=staged, refused=published.refused, published=published.some, paced=False)
             self._staged[staged.id] = order, staged
             self._ready.appendleft(order)
         self._look_after()
@@ -273,6 +286,7 @@ class Fleet:
 
     def _hand_out(self) -> None:
         members = [member for member in self._members.values() if member.is_open]
+        self._hand_out_suspects(members)
         while self._vacancies:
             member = max(members, key=lambda member: member.vacant, default=None)
             if member is None or not member.vacant:
@@ -289,6 +303,24 @@ class Fleet:
             if member.unsent:
                 self._pass_on_litter(member)
                 member.speak()
+
+    def _hand_out_suspects(self, members: list[Member]) -> None:
+        """One at a time to an agent that has nothing else, and gets nothing else meanwhile: if that is lost, too, then
+        it is known by whom. One of the agents that are at work is let run empty.
+        """
+        for member in members:
+            member.kept = member.kept and bool(member.orders)
+        while self._suspects:
+            able = [member for member in members if member.can_be_asked and (member.orders or member.vacant)]
+            free = [member for member in able if not member.kept]
+            if not free:
+                return
+            emptiest = min(free, key=lambda member: len(member.orders))
+            if emptiest.orders:
+                emptiest.kept = not any(member.kept for member in able)
+                return
+            self._give(emptiest, self._suspects.popleft())
+            emptiest.kept = True
 
     def _give(self, member: Member, order: Order) -> None:
         if order.paced:  # if we do not live to hear when it began, the next runner is to know about when
@@ -313,7 +345,7 @@ class Fleet:
         """An agent at each place, as long as there may be more workers."""
         if self._halted:
             return
-        for lane, size in self._places.items():
+        for lane, size in sorted(self._places.items(), key=lambda place: self._mute.get(place[0], 0.0)):
             if lane in self._members or lane in self._unfit:
                 continue
             if self._most is not None:
@@ -353,7 +385,7 @@ class Fleet:
                 self._say("going on: there is a worker again")
             self._alone_since, self._said_alone = None, ""
             return
-        if self._unfit and not self._members and self._places.keys() <= self._unfit.keys():
+        if self._places and not self._members and not self._has_worked and self._places.keys() <= self._unfit.keys():
             lane, reason = next(iter(self._unfit.items()))
             raise StateError(f"no worker can be used. {lane}: {reason}")
         if self._over and not self._members:
@@ -366,18 +398,20 @@ class Fleet:
 
     def _leave_half_way(self) -> None:
         """Nobody can bring these to their end, and nobody is waited for any more."""
-        left = [order.id for line in (self._ready, self._vacancies) for order in line]
-        for line in (self._ready, self._vacancies):
+        left = [order.id for line in self._lines for order in line]
+        for line in self._lines:
             line.clear()
         for id in left:
             self._drop_draft(id)
         if left:
-            message = "the runner stops, and there is no worker"
+            message = f"{_STOPS}, and there is no worker"
             self._found.append(WorkerLost(begun=tuple(left), waiting=(), outcome="interrupted", message=message))
 
     def _is_over(self, member: Member) -> bool:
         """Whether nobody can be at work there any more, and it can be told why."""
-        if member.at_rest or steady() > member.until:
+        if steady() < self._held.get(member.lane, 0.0):
+            return False
+        if member.at_rest or steady() > member.until or member.is_mute or member.unfit:
             return True
         if member.is_dead:
             member.dead_since = member.dead_since or steady()
@@ -385,57 +419,83 @@ class Fleet:
         return not member.there and member.process is None  # it was never given anything
 
     def _refuse(self, member: Member) -> None:
+        """It was never given anything."""
         self._strike_off(member)
-        self._unfit[member.lane] = member.unfit
+        self._cannot_use(member.lane, member.unfit)
         self._say(f"worker {member.place} cannot be used: {member.unfit}")
 
+    def _cannot_use(self, lane: str, reason: str) -> None:
+        if lane in self._places:  # else it has left, and whoever comes next under that name is another
+            self._unfit[lane] = reason
+
     def _give_up(self, member: Member) -> None:
-        self._strike_off(member)
+        if not self._strike_off(member):
+            return
+        undelivered = member.undelivered
         unsent = tuple(self._take_unsent(member))
-        begun = tuple(member.orders)
+        begun = tuple(id for id in member.orders if id not in undelivered)
+        waiting = (*unsent, *(id for id in member.orders if id in undelivered))
         if member.failed:
-            self._unfit[member.lane] = member.failed
+            self._cannot_use(member.lane, member.failed)
         outcome, message = self._how_it_ended(member)
         if member.process is not None:
             self._say(f"{message}; {'what it had is for others' if begun else 'it had nothing'}")
-        for id in begun:
+        elif member.is_mute:
+            if member.lane not in self._mute:
+                self._say(f"the worker {member.place} does not answer: others are asked first")
+            self._mute[member.lane] = steady()
+        for id in member.orders:
             self._drop_draft(id)
-        if begun or unsent:
-            self._found.append(WorkerLost(begun=begun, waiting=unsent, outcome=outcome, message=message))
+        if len(begun) > 1:
+            self._fallen.update(begun)
+        if begun or waiting:
+            self._found.append(WorkerLost(begun=begun, waiting=waiting, outcome=outcome, message=message))
 
     def _how_it_ended(self, member: Member) -> tuple[str, str]:
+        cut = self._cut or member.cut_off
         if member.failed:
             return "interrupted", f"the worker {member.place} has ended: {member.failed}"
-        if not self._cut and (member.is_dead or not member.there):
+        if not cut and (member.is_dead or not member.there):
             return "died", f"the worker {member.place} died"
-        if member.at_rest or self._cut:
+        if member.at_rest or cut:
             return "interrupted", f"the worker {member.place} could not be reached for {member.silent_for:.0f} s"
         return "died", f"the worker {member.place} was not heard from for {member.silent_for:.0f} s"
 
-    def _strike_off(self, member: Member) -> None:
-        """It is over, and what is left of it is cleared away."""
+    def _strike_off(self, member: Member) -> bool:
+        """It is over, and what is left of it is cleared away. False: not all can be ended, so far."""
+        try:
+            clear_orphans(self._locks, member.name)
+        except Busy as error:
+            self._held[member.lane] = steady() + self._lease
+            self._say(str(error))
+            return False
+        self._held.pop(member.lane, None)
         self._members.pop(member.lane, None)
         self._litter += member.litter
-        clear_orphans(self._locks, member.name)
         end_grant(self._locks, member.name)
+        return True
 
     # ------------------------------------------------------------------------------------------------------- listening
 
     def _hear(self, timeout: float) -> None:
         """What comes within so many seconds."""
         self._selector.select(max(0.0, timeout))
+        self._take_words()
+
+    def _take_words(self) -> None:
         for word in self._link.take():
             match word:
                 case Joined(lane, size):
                     self._places[lane] = size
                     self._unfit.pop(lane, None)
                     if lane in self._members:
-                        self._members[lane].there = True
+                        self._members[lane].come_back()
                 case Left(lane):
                     self._places.pop(lane, None)
                     self._unfit.pop(lane, None)
+                    self._mute.pop(lane, None)
                     if lane in self._members:
-                        self._members[lane].gone()
+                        self._members[lane].gone(cut_off=bool(self._cut))
                 case Cut(why):
                     self._cut = why
                 case Over(why):
@@ -447,13 +507,25 @@ class Fleet:
                 case Broke(lane, agent, way, unfit):
                     member = self._members.get(lane)
                     if member is not None and member.name == agent:
-                        member.unfit = unfit
-                        member.broke(way)
+                        self._broke(member, way, unfit)
+
+    @staticmethod
+    def _broke(member: Member, way: int, unfit: str) -> None:
+        """Who has answered before may be at work: then its lease decides."""
+        if member.process is None:
+            member.unfit = unfit
+        member.broke(way)
 
     def _take_in(self, member: Member, way: int, data: bytes) -> None:
         known = member.process
-        for told in member.hear(way, data):
-            self._tell(member, told)
+        try:
+            for told in member.hear(way, data):
+                self._tell(member, told)
+        except ValueError as error:
+            self._broke(member, way, f"what it answers cannot be read ({error})")
+            return
+        if member.back:
+            self._handed_back(member)
         if known is None and member.process is not None and not member.unfit:
             # Whoever comes after us can see then whether it is dead, if it stands on the same ground.
             me = member.process
@@ -467,9 +539,8 @@ class Fleet:
             case Answered(reply):
                 self._answered(member, reply)
             case Returned(ids):
-                for id in reversed(ids):
-                    if (order := member.orders.pop(id, None)) is not None:
-                        self._line(order).appendleft(order)
+                orders = [order for id in ids if (order := member.orders.pop(id, None)) is not None]
+                self._come_back(orders)
             case WorkerLost():
                 for id in chain(told.begun, told.waiting):
                     member.orders.pop(id, None)
@@ -484,6 +555,20 @@ class Fleet:
             case Looked():
                 self._found.append(told)
 
+    def _handed_back(self, member: Member) -> None:
+        """What it has not begun, and never will."""
+        ids, member.back = member.back or (), ()
+        self._come_back([order for id in ids if (order := member.orders.pop(id, None)) is not None])
+
+    def _come_back(self, orders: list[Order]) -> None:
+        """Nobody has begun these: they are for others, or for another run, but for those that are half way."""
+        left = [order for order in orders if order.staged is not None or not self._halted]
+        for order in reversed(left):
+            self._line(order).appendleft(order)
+        if len(left) < len(orders):
+            ids = tuple(order.id for order in orders if order not in left)
+            self._found.append(WorkerLost(begun=(), waiting=ids, outcome="interrupted", message=_STOPS))
+
     def _answered(self, member: Member, reply: Reply) -> None:
         event = reply.event
         order = member.orders.pop(event.id, None)
@@ -494,6 +579,8 @@ class Fleet:
             self._publisher.put(event)
             return
         self._drop_draft(event.id)
+        self._fallen.discard(event.id)
+        self._has_worked = True
         self._found.append(reply)
 
     def _drop_draft(self, id: str) -> None:

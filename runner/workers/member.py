@@ -24,10 +24,13 @@ BRING, LISTEN = 0, 1
 """The two requests that may be on their way."""
 
 AGAIN = 0.5
-"""Seconds after which a request that broke is sent again."""
+"""Seconds after which a request that broke is sent again, at the most."""
 
 SILENT = 3.0
-"""Seconds that an answer may be late; then the agent gets nothing more until one comes."""
+"""Seconds that an answer may be late, at the most; then the agent gets nothing more until one comes."""
+
+OPENING = 10.0
+"""Seconds to wait for the first answer, at least. Nobody works there before it is heard."""
 
 Send = Callable[[int, bytes, float], None]
 """Send a request, BRING or LISTEN, which may take so many seconds."""
@@ -46,8 +49,11 @@ class Member:
         self.unfit = ""  # why it cannot be worked with
         self.failed = ""  # why it ended
         self.at_rest = False  # it is known that nobody works there any more
-        self.until = inf  # when that must be so, by the clock of `steady`: as long as nothing was heard, nobody works
+        self.until = inf  # when that must be so, by the clock of `steady`
+        self.opened = steady()
         self.there = True  # it can be asked
+        self.cut_off = False  # it cannot, and that is the network's doing, or the Dask scheduler's
+        self.kept = False  # it is to get no orders, as one is to be alone there
         self.dead_since: float | None = None  # when its process was seen to be gone
         self.back: tuple[str, ...] | None = None  # what it has handed back, once it was told to
         self._lease = opening.lease
@@ -55,7 +61,7 @@ class Member:
         self._opening: Opening | None = opening
         self._way: dict[int, Request | None] = {BRING: None, LISTEN: None}  # what is on its way
         self._broken: dict[int, tuple[float, Request]] = {}  # what is to be sent again, and when
-        self._brought = 0
+        self._brought = self._taken = 0
         self._heard = -1
         self._got = 0
         self._answered = steady()
@@ -95,16 +101,27 @@ class Member:
     @property
     def free(self) -> int:
         """How many more orders are welcome."""
-        return max(0, self._free) if self._can_be_asked else 0
+        return max(0, self._free) if self.can_be_asked and not self.kept else 0
 
     @property
     def vacant(self) -> int:
         """How many threads have nothing to do."""
-        return max(0, self._vacant) if self._can_be_asked else 0
+        return max(0, self._vacant) if self.can_be_asked and not self.kept else 0
 
     @property
     def idle(self) -> bool:
-        return self._can_be_asked and not self.orders and not self._look and self._vacant > 0
+        return self.can_be_asked and not self.orders and not self._look and self._vacant > 0 and not self.kept
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether it has not even answered that it is there."""
+        return self.process is None and steady() > self.opened + max(OPENING, self._lease)
+
+    @property
+    def undelivered(self) -> set[str]:
+        """Orders that it does not seem to have got."""
+        ways = (self._way[BRING], self._broken.get(BRING, (0.0, None))[1])
+        return {order.id for request in ways if request and request.number > self._taken for order in request.orders}
 
     @property
     def place(self) -> str:
@@ -128,9 +145,18 @@ class Member:
         return steady() - self._answered
 
     @property
-    def _can_be_asked(self) -> bool:
-        late = self._lease / 3 + SILENT
-        return self.is_open and self.there and not self._close and self.silent_for < late
+    def can_be_asked(self) -> bool:
+        return self.is_open and self.there and not self._close and self.silent_for < self._listen + self._late
+
+    @property
+    def _listen(self) -> float:
+        """Seconds for which it may have nothing to tell. If one answer is lost, there is time for another."""
+        return self._lease / 4
+
+    @property
+    def _late(self) -> float:
+        """Seconds that an answer may be late."""
+        return min(SILENT, self._lease / 6)
 
     # -------------------------------------------------------------------------------------------------------- speaking
 
@@ -142,7 +168,7 @@ class Member:
         for way, (at, request) in list(self._broken.items()):
             if at <= now:
                 del self._broken[way]
-                self._send_off(way, replace(request, heard=self._heard))
+                self._send_off(way, replace(request, heard=-1 if self._close else self._heard))
         if self._opening is not None:
             if self._is_free(BRING):
                 self._send_off(BRING, Request(agent=self.name, opening=self._opening))
@@ -150,10 +176,16 @@ class Member:
             if self._is_free(BRING) and self._has_something():
                 self._bring()
             if self._is_free(LISTEN) and not self._close:
-                self._send_off(
-                    LISTEN, Request(agent=self.name, heard=self._heard, listen=self._lease / 3, got=self._got)
-                )
+                self._send_off(LISTEN, Request(agent=self.name, heard=self._heard, listen=self._listen, got=self._got))
         return min((at - now for at, _ in self._broken.values()), default=None)
+
+    def come_back(self) -> None:
+        """It can be asked again."""
+        self.there, self.cut_off = True, False
+
+    def excuse(self) -> None:
+        """This process stood still, and may have heard nobody for that: give each the time to be heard."""
+        self.until = max(self.until, steady() + self._listen + SILENT)
 
     def _is_free(self, way: int) -> bool:
         return self._way[way] is None and way not in self._broken
@@ -165,7 +197,7 @@ class Member:
         self._brought += 1
         request = Request(
             agent=self.name,
-            heard=self._heard,
+            heard=-1 if self._close else self._heard,  # it is not to go on
             number=self._brought,
             orders=tuple(self.unsent.values()),
             litter=tuple(self._litter),
@@ -180,18 +212,18 @@ class Member:
 
     def _send_off(self, way: int, request: Request) -> None:
         self._way[way] = request
-        self._send(way, encode(request), request.listen + self._lease / 3 + SILENT)
+        self._send(way, encode(request), request.listen + self._late if way == LISTEN else SILENT)
 
     def broke(self, way: int) -> None:
         """A request, or its answer, did not get through."""
         request = self._way[way]
         self._way[way] = None
         if request is not None:
-            self._broken[way] = (steady() + AGAIN, request)
+            self._broken[way] = (steady() + min(AGAIN, self._lease / 12), request)
 
-    def gone(self) -> None:
+    def gone(self, *, cut_off: bool) -> None:
         """It cannot be asked any more, for now."""
-        self.there = False
+        self.there, self.cut_off = False, cut_off
         for way in self._way:
             self.broke(way)
 
@@ -201,10 +233,10 @@ class Member:
         """An answer came: what it tells of orders. Raises ValueError for what is none."""
         answer = decode_answer(data)
         request = self._way[way]
-        if answer.unfit:
+        if answer.unfit and self.process is None:
             self.process, self.unfit = answer.process, answer.unfit
             return
-        if answer.unknown or request is None:
+        if answer.unfit or answer.unknown or request is None:
             # The very process has had it, and struck it off; of another one's this says nothing.
             self.at_rest = self.at_rest or (answer.unknown and answer.process == self.process)
             self.broke(way)
@@ -226,7 +258,9 @@ class Member:
         now = steady()
         self.process = answer.process
         self._answered = now
-        self.until = now + self._lease + margin(self._lease)
+        if not self._close or self.until == inf:
+            self.until = now + self._lease + margin(self._lease)
+        self._taken = max(self._taken, answer.taken)
         self.failed = answer.failed
         self.at_rest = answer.closed
         if answer.number > self._heard:  # else a later one came before

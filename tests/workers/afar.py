@@ -64,7 +64,11 @@ class Lines:
         self.asked.append(request)
         began = time.monotonic()
         lost = lane not in self.cut and self.loses(request)
-        answer = b"" if lost or lane in self.cut else agent.exchange(encode(request), self.lanes[lane])
+        try:
+            answer = b"" if lost or lane in self.cut else agent.exchange(encode(request), self.lanes[lane])
+        except agent.StandsStill as error:
+            self.say(Broke(lane, name, way, f"it cannot be asked ({error})"))
+            return
         if lane in self.cut:
             time.sleep(max(0.0, began + seconds - time.monotonic()))
             self.say(Broke(lane, name, way))

@@ -154,7 +154,11 @@ def test_an_agent_goes_on_only_while_it_hears_that_it_was_heard(yard: Yard) -> N
         agent.exchange(encode(Request(agent=name, heard=heard - 1, number=99)))
         time.sleep(0.05)  # it is spoken to all the while, but never hears that its answers are
     assert time.monotonic() - began < 5
-    wait_for("it is struck off", lambda: name not in agent._agents)
+
+    def is_closed() -> bool:
+        return decode_answer(agent.exchange(encode(Request(agent=name, listen=0.01)))).closed
+
+    wait_for("it is at rest, and has told so", is_closed)
 
 
 def test_orders_that_come_after_the_lease_are_not_begun(yard: Yard) -> None:
