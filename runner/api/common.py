@@ -63,6 +63,8 @@ def options_of(settings: Settings, flags: Flags) -> Options:
         verbosity=flags.get("verbosity", -2),
     )
     overrides(options.limits, options.rates)  # said now, and not after the lock is taken
+    if flags.get("address") == "":  # a variable of the shell that is not set, most likely
+        raise UsageError("--address: it is empty; it is that of a Dask scheduler, tcp://HOST:PORT")
     if options.address and options.executor != "dask":
         raise UsageError(f"address {options.address}: that is for the executor dask (--executor dask)")
     return options

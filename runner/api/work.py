@@ -92,6 +92,7 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
     with FolderStore(path, create=False, root=folder) as store:
         record = next(iter(Runs(store).unfinished()), None)
     before = recorded(record) if record is not None else Options()
+    kept = before.address if before.address and flags.get("executor") != "local" else None
     merged: Flags = {
         "workers": flags.get("workers") or before.workers or None,
         "threads": flags.get("threads") or before.threads,
@@ -103,7 +104,7 @@ def resume(*, state: StrPath = "state", root: StrPath = ".", **flags: Unpack[Fla
         "adopt": before.adopt,
         "verify": before.verify,
         "executor": flags.get("executor") or ("local" if before.executor == "pool" else before.executor),
-        "address": flags.get("address") or (before.address if flags.get("executor") != "local" else ""),
+        "address": address if (address := flags.get("address")) is not None else kept,
         "pool": flags.get("pool"),
         "verbosity": flags.get("verbosity", -2),
     }

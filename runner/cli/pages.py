@@ -69,7 +69,7 @@ def print_state(out: Paper, state: State, command: Callable[..., str]) -> None:
 _HOW = {
     "done": "ended {ended}: all that it was asked for is done",
     "failed": "ended {ended}: some jobs failed or are blocked",
-    "unusable": "ended {ended}: its target could not be used",
+    "unusable": "ended {ended}: its target could not be used, or who was to work on it",
     "stopped": "stopped in good order, with work left",
     "interrupted": "was interrupted: its process is gone",
     "taken over": "was taken over by a later run",

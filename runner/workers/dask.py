@@ -17,9 +17,9 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from subprocess import PIPE, Popen
 from typing import Any
 
@@ -44,7 +44,7 @@ LATE, ANSWER = 1.5, 10.0
 AGAIN = 1.0
 """Seconds after which one tries again to reach a scheduler that was lost."""
 
-INSTALL = "it takes the extra `dask`: pip install 'runner[dask]'"
+INSTALL = "it takes the extra `dask`: `pip install -e .[dask]` in the repository"
 
 _LACKING = re.compile(r"(?<=No module named ')[\w.]+")
 _SECRETS = (
@@ -82,7 +82,7 @@ class DaskLink:
             raise self._error
 
     def ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
-        self._loop.call_soon_threadsafe(self._start, self._ask(lane, agent, way, data, seconds))
+        self._loop.call_soon_threadsafe(lambda: self._start(self._ask(lane, agent, way, data, seconds)))
 
     def take(self) -> list[Word]:
         with suppress(BlockingIOError):
@@ -112,20 +112,21 @@ class DaskLink:
                 if not address:
                     security = _distributed().Security.temporary()
                     address = stack.enter_context(_own_cluster(self._size, security))
-            except (ImportError, OSError, ValueError) as error:
+            except Exception as error:
                 self._fail(StateError(f"no Dask cluster can be started here: {error}"))
                 return
             while not self._closing.is_set():
                 try:
-                    async with _client(address, security) as client:
+                    async with _connected(address, security) as client:
                         self._client = client
                         self._say(Cut(""))
                         self._ready.set()
                         await self._watch(client)
-                except ValueError as error:
-                    self._fail(UsageError(f"--address {self.address}: {error}"))
-                except (OSError, TimeoutError) as error:
-                    reason = f"{self._silent} ({error or type(error).__name__})"
+                except (ValueError, TypeError) as error:  # no address; or tls:// without Dask's settings for that
+                    self._fail(UsageError(f"--address {self.address}: {error}{_hint(address)}"))
+                    self._say(Cut(self._silent))
+                except Exception as error:  # what answers there may be anything
+                    reason = f"{self._silent} ({str(error) or type(error).__name__}{_hint(address)})"
                     self._fail(StateError(f"{reason}: start one with `dask scheduler`, then `resume`"))
                     self._say(Cut(self._silent))
                 self._client = None
@@ -202,7 +203,7 @@ class DaskLink:
             lacking = _LACKING.search(str(error))
             unfit = f"it cannot be asked ({type(error).__name__}: {error})"
             if lacking is not None:
-                unfit = f"it has no module {lacking[0]!r}: install this package there, in the runner's version"
+                unfit = f"it has no module {lacking[0]!r}: install the package `runner` there, with what it needs"
         self._say(Broke(lane, agent, way, unfit))
 
 
@@ -263,9 +264,21 @@ def host() -> None:
         sys.stdin.buffer.read()
 
 
-def _client(address: str, security: Any = None) -> Any:
-    client = _distributed().Client
-    return client(address, asynchronous=True, timeout=CONNECT, set_as_default=False, security=security)
+@asynccontextmanager
+async def _connected(address: str, security: Any = None) -> AsyncIterator[Any]:
+    """A client. Raises whatever Dask does; TimeoutError where nobody answers, or not as a Dask scheduler should."""
+    client = _distributed().Client(address, asynchronous=True, timeout=CONNECT, set_as_default=False, security=security)
+    try:
+        await asyncio.wait_for(client, CONNECT)
+        yield client
+    finally:
+        with suppress(Exception):
+            await asyncio.wait_for(client.close(), ANSWER)
+
+
+def _hint(address: str) -> str:
+    secure = address.startswith(("tls://", "wss://"))
+    return "; this machine needs the certificates, too: Dask's settings `distributed.comm.tls`" if secure else ""
 
 
 async def _call(client: Any, lane: str, data: bytes, seconds: float) -> bytes:
@@ -283,7 +296,7 @@ def dismiss(address: str, grants: Sequence[Grant]) -> Collection[str]:
 
 async def _dismiss(address: str, grants: Sequence[Grant]) -> list[str]:
     ended = []
-    async with _client(address) as client:
+    async with _connected(address) as client:
         lanes = await client.nthreads()
         for grant in grants:
             if grant.place in lanes:

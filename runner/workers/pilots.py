@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
+import struct
 import threading
 from collections import deque
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from runner.errors import StateError, plainly
 from runner.workers import agent
 from runner.workers.fleet import Broke, Came, Joined, Left, Over, Word
 
@@ -30,6 +33,12 @@ WAYS = 2
 
 AGAIN = 1.0
 """Seconds after which a pilot that could not stay is sent out again."""
+
+CONNECT = 10.0
+"""Seconds for a pilot to reach the runner."""
+
+STUCK = 10
+"""Seconds after which a connection that takes or gives no more of a message is given up."""
 
 _Request: TypeAlias = tuple[str, int, bytes, float]
 
@@ -48,7 +57,7 @@ class Pool:
 
 
 class PilotLink:
-    """A Link. The executor is not shut down with it."""
+    """A Link. The executor is not shut down with it. Raises StateError where nobody can listen at `pool.host`."""
 
     address = ""
 
@@ -56,11 +65,14 @@ class PilotLink:
         self.lacking = f"a process of the pool that can reach {pool.host}"
         self._pool = pool
         self._key = secrets.token_bytes(32)
-        self._listener = Listener((pool.host, 0), backlog=WAYS * pool.size, authkey=self._key)
+        try:
+            self._server = socket.create_server((pool.host, 0), backlog=WAYS * pool.size)
+        except OSError as error:
+            raise StateError(f"host={pool.host!r} is no address of this machine: {plainly(error)}") from None
         self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._words: deque[Word] = deque()
         self._lock = threading.Lock()
-        self._queues: dict[str, list[SimpleQueue[_Request | None]]] = {}  # lane -> by connection
+        self._lanes: dict[str, list[_Line]] = {}
         self._calls: set[Future[None]] = set()
         self._closing = False
         threading.Thread(target=self._accept, name="pilots", daemon=True).start()
@@ -69,9 +81,9 @@ class PilotLink:
 
     def ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
         with self._lock:
-            queues = self._queues.get(lane, [])
-            if len(queues) == WAYS:
-                queues[way].put((agent, way, data, seconds))
+            lines = self._lanes.get(lane, [])
+            if len(lines) == WAYS:
+                lines[way].queue.put((agent, way, data, seconds))
                 return
         self._say(Broke(lane, agent, way))
 
@@ -87,20 +99,21 @@ class PilotLink:
     def close(self) -> None:
         with self._lock:
             self._closing = True
-            queues = [queue for lane in self._queues.values() for queue in lane]
-        for queue in queues:
-            queue.put(None)
+            lines = [line for lane in self._lanes.values() for line in lane]
+            os.close(self.fd)
+            os.close(self._waker)
+        for line in lines:
+            line.queue.put(None)
         for call in list(self._calls):
             call.cancel()
-        with suppress(OSError):  # so that nobody waits for another pilot
-            Client(self._listener.address, authkey=self._key).close()
+        _shut(self._server)  # which wakes up who waits for another pilot
 
     # -------------------------------------------------------------------------------------------------------- pilots
 
     def _send_out(self, lane: str) -> None:
         """Have the pool start a pilot; when it ends before its time, another."""
         try:
-            host, port = self._listener.address
+            host, port = self._server.getsockname()[:2]
             call = self._pool.executor.submit(fly, str(host), int(port), self._key.hex(), lane)
         except Exception as error:  # each pool has its own for being broken, or shut down
             self._say(Over(f"the pool takes no more calls ({type(error).__name__}: {error})"))
@@ -122,28 +135,24 @@ class PilotLink:
         again.start()
 
     def _accept(self) -> None:
-        while not self._closing:
+        with self._server, suppress(OSError):
+            while True:
+                connected, _ = self._server.accept()
+                threading.Thread(target=self._converse, args=(connected,), name="pilot", daemon=True).start()
+
+    def _converse(self, connected: socket.socket) -> None:
+        """Ask over one connection, one thing after the other. When it ends, so does its pilot's other one."""
+        _bound(connected)
+        with connected, Connection(os.dup(connected.fileno())) as connection:
             try:
-                connection = self._listener.accept()
+                deliver_challenge(connection, self._key)
+                answer_challenge(connection, self._key)
                 lane = connection.recv_bytes(256).decode()
             except (OSError, EOFError, ValueError, AuthenticationError):  # who does not know the key, or has left
-                continue
-            threading.Thread(target=self._converse, args=(lane, connection), name=lane, daemon=True).start()
-        self._listener.close()
-
-    def _converse(self, lane: str, connection: Connection) -> None:
-        """Ask over one connection, one thing after the other."""
-        queue: SimpleQueue[_Request | None] = SimpleQueue()
-        with self._lock:
-            queues = self._queues.setdefault(lane, [])
-            if len(queues) == WAYS:  # of the pilot before
-                queues.clear()
-            queues.append(queue)
-            complete = len(queues) == WAYS
-        if complete:
-            self._say(Joined(lane, 1))
-        with connection:
-            while (request := queue.get()) is not None:
+                return
+            line = _Line(SimpleQueue(), connected)
+            self._join(lane, line)
+            while (request := line.queue.get()) is not None:
                 name, way, data, seconds = request
                 try:
                     connection.send_bytes(data)
@@ -153,32 +162,87 @@ class PilotLink:
                 except (OSError, EOFError):
                     self._say(Broke(lane, name, way))
                     break
+            self._part(lane, line)
+
+    def _join(self, lane: str, line: _Line) -> None:
         with self._lock:
-            if queue in self._queues.get(lane, ()):
-                del self._queues[lane]
+            lines = self._lanes.setdefault(lane, [])
+            if len(lines) == WAYS:  # of the pilot before
+                lines.clear()
+            lines.append(line)
+            if self._closing:
+                line.queue.put(None)
+        if len(lines) == WAYS:
+            self._say(Joined(lane, 1))
+
+    def _part(self, lane: str, line: _Line) -> None:
+        with self._lock:
+            lines = self._lanes.get(lane, [])
+            if line not in lines:
+                return
+            del self._lanes[lane]
+        for each in lines:
+            each.queue.put(None)
+            _shut(each.socket)
+        self._say(Left(lane))
 
     def _say(self, word: Word) -> None:
-        self._words.append(word)
-        with suppress(OSError):
-            os.write(self._waker, b".")
+        with self._lock:
+            if self._closing:
+                return
+            self._words.append(word)
+            with suppress(BlockingIOError):
+                os.write(self._waker, b".")
+
+
+class _Line(NamedTuple):
+    """One of a pilot's connections, and what is to be asked over it."""
+
+    queue: SimpleQueue[_Request | None]
+    socket: socket.socket
+
+
+def _bound(connected: socket.socket) -> None:
+    """No read or write of a part of a message takes for ever: for the answers there is a time of their own."""
+    seconds = struct.pack("ll", STUCK, 0)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connected.setsockopt(socket.SOL_SOCKET, option, seconds)
+
+
+def _shut(connected: socket.socket) -> None:
+    """End it, also for whoever reads from it in another thread."""
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 # --------------------------------------------------------------------------------------------- in a process of the pool
 
 
 def fly(host: str, port: int, key: str, lane: str) -> None:
-    """The pilot: answers until the runner leaves, or cannot be reached."""
-    threads = [
-        threading.Thread(target=_answer, args=(host, port, bytes.fromhex(key), lane), daemon=True) for _ in range(WAYS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """The pilot: answers until the runner leaves, or cannot be reached over one of the connections."""
+    with ExitStack() as stack:
+        try:
+            lines = [stack.enter_context(socket.create_connection((host, port), CONNECT)) for _ in range(WAYS)]
+        except OSError:
+            return
+        threads = [threading.Thread(target=_answer, args=(line, lines, bytes.fromhex(key), lane)) for line in lines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
-def _answer(host: str, port: int, key: bytes, lane: str) -> None:
-    with suppress(OSError, EOFError), Client((host, port), authkey=key) as connection:
-        connection.send_bytes(lane.encode())
-        while True:
-            connection.send_bytes(agent.exchange(connection.recv_bytes()))
+def _answer(line: socket.socket, lines: list[socket.socket], key: bytes, lane: str) -> None:
+    line.settimeout(None)
+    try:
+        with Connection(os.dup(line.fileno())) as connection:
+            answer_challenge(connection, key)
+            deliver_challenge(connection, key)
+            connection.send_bytes(lane.encode())
+            while True:
+                connection.send_bytes(agent.exchange(connection.recv_bytes()))
+    except (OSError, EOFError, AuthenticationError, agent.StandsStill):
+        pass
+    finally:
+        for each in lines:
+            _shut(each)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -80,22 +79,3 @@ def test_a_process_of_the_pool_is_killed(program: Project, struck: Counter[str])
         process = start(program, "resume")
         assert process.wait(60) == 0, program.said()
     check_end(program, JOBS, expected(3, 10, 8))
-
-
-def test_who_does_not_know_the_secret_is_not_listened_to(tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-    from multiprocessing import AuthenticationError
-    from multiprocessing.connection import Client
-
-    from runner.workers.fleet import Joined
-    from runner.workers.pilots import PilotLink, Pool
-
-    link = PilotLink(Pool(ThreadPoolExecutor(1), 1))
-    try:
-        with pytest.raises((AuthenticationError, EOFError, OSError)):
-            Client(link._listener.address, authkey=b"guessed").send_bytes(b"pilot-9")
-        found: list[object] = []
-        processes.wait_until("the pilot has joined", lambda: found.extend(link.take()) or found)
-        assert found == [Joined("pilot-0", 1)]
-    finally:
-        link.close()

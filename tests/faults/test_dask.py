@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import signal
 import site
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -219,7 +222,7 @@ def test_a_worker_without_this_package_is_named(
     struck["lacking"] += 1
     assert outcome.code == 4, outcome.err
     assert f"{cluster.host}:" in outcome.said
-    assert "it has no module 'runner': install this package there" in outcome.said
+    assert "it has no module 'runner': install the package `runner` there" in outcome.said
     assert project.counts() == {"pending": project.count("pending")}
 
 
@@ -252,9 +255,43 @@ def test_there_is_no_scheduler_at_that_address(project: Project, cluster: Cluste
     outcome = project.runner("run", FLOW, *QUICK)
     assert outcome.code == 4
     assert f"no Dask scheduler answers at {cluster.address}" in outcome.said
-    outcome = project.runner("run", FLOW, "--executor", "dask", "--address", "nonsense://x")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense://x", "--address nonsense://x"),
+        ("tls://127.0.0.1:1", "this machine needs the certificates, too"),
+        ("", "--address: it is empty"),
+    ],
+)
+def test_an_address_that_is_none(project: Project, address: str, said: str) -> None:
+    outcome = project.runner("run", FLOW, "--executor", "dask", "--address", address)
     assert outcome.code == 2, outcome.err
-    assert "--address nonsense://x" in outcome.said
+    assert said in outcome.said
+    assert "Traceback" not in outcome.said
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_listens_there_is_no_scheduler(project: Project, greeting: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = []
+
+        def greet() -> None:
+            with suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+                    taken[-1].sendall(greeting)
+
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        outcome = project.runner("run", FLOW, "--executor", "dask", "--address", address)
+        server.shutdown(socket.SHUT_RDWR)
+    for each in taken:
+        each.close()
+    assert outcome.code == 4, outcome.said
+    assert f"no Dask scheduler answers at {address}" in outcome.said
+    assert "Traceback" not in outcome.said
 
 
 # ----------------------------------------------------------------------------------------------- a cluster of its own
