@@ -41,6 +41,9 @@ EVERY = 0.5
 LATE, ANSWER = 1.5, 10.0
 """Seconds after which such a look is late, and after which the connection is given up."""
 
+FAREWELL = 1.0
+"""Seconds for taking leave of it."""
+
 AGAIN = 1.0
 """Seconds after which one tries again to reach a scheduler that was lost."""
 
@@ -72,7 +75,7 @@ class DaskLink:
         self._client: Any = None
         self._calls: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
+        self._main: asyncio.Task[None] | None = None
         self._ready = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="dask", daemon=True)
@@ -94,7 +97,8 @@ class DaskLink:
         return taken
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._closing.set)
+        if self._main is not None:
+            self._loop.call_soon_threadsafe(self._main.cancel)
         self._thread.join()
         os.close(self.fd)
         os.close(self._waker)
@@ -102,10 +106,11 @@ class DaskLink:
     # ---------------------------------------------------------------------------------------------------- the thread
 
     def _work(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as loop:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as loop, suppress(asyncio.CancelledError):
             loop.run(self._serve())
 
     async def _serve(self) -> None:
+        self._main = asyncio.current_task()
         with ExitStack() as stack:
             address, security = self.address, None
             try:
@@ -115,7 +120,7 @@ class DaskLink:
             except Exception as error:
                 self._fail(StateError(f"no Dask cluster can be started here: {error}"))
                 return
-            while not self._closing.is_set():
+            while True:
                 try:
                     async with _connected(address, security) as client:
                         self._client = client
@@ -133,8 +138,7 @@ class DaskLink:
                 self._forget_all()
                 if self._error is not None:
                     return
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), AGAIN)
+                await asyncio.sleep(AGAIN)
 
     def _fail(self, error: Exception) -> None:
         """Where it cannot even begin, whoever made it is to know; later it is tried again."""
@@ -144,7 +148,7 @@ class DaskLink:
 
     async def _watch(self, client: Any) -> None:
         """See who comes and goes, until the scheduler is lost. Raises TimeoutError, OSError."""
-        while not self._closing.is_set():
+        while True:
             found = await self._look(client)
             if client.status != "running":
                 raise OSError("the connection was lost")
@@ -153,8 +157,7 @@ class DaskLink:
             for lane in found.keys() - self._lanes.keys():
                 self._lanes[lane] = found[lane]
                 self._say(Joined(lane, found[lane]))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), EVERY)
+            await asyncio.sleep(EVERY)
 
     async def _look(self, client: Any) -> dict[str, int]:
         """The workers, with their threads."""
@@ -273,7 +276,7 @@ async def _connected(address: str, security: Any = None) -> AsyncIterator[Any]:
         yield client
     finally:
         with suppress(Exception):
-            await asyncio.wait_for(client.close(), ANSWER)
+            await asyncio.wait_for(client.close(), FAREWELL)
 
 
 def _hint(address: str) -> str:
@@ -296,6 +299,7 @@ def dismiss(address: str, grants: Sequence[Grant]) -> Collection[str]:
 
 async def _dismiss(address: str, grants: Sequence[Grant]) -> list[str]:
     ended = []
+    _hush()
     async with _connected(address) as client:
         lanes = await client.nthreads()
         for grant in grants:

@@ -143,7 +143,7 @@ class Fleet:
         self._members: dict[str, Member] = {}  # by lane
         self._places: dict[str, int] = {}  # lane -> its size
         self._unfit: dict[str, str] = {}  # lane -> why nobody can work there
-        self._mute: dict[str, float] = {}  # lane -> when nobody had answered there for long
+        self._mute: dict[str, float] = {}  # lane -> when it was known that nobody answers there
         self._held: dict[str, float] = {}  # lane -> when to see again whether what was there has ended
         self._ready: deque[Order] = deque()  # until an agent has room
         self._vacancies: deque[Order] = deque()  # what has a rate, or must be alone: until one has nothing to do
@@ -415,7 +415,7 @@ class Fleet:
             return True
         if member.is_dead:
             member.dead_since = member.dead_since or steady()
-            return bool(self._halted or self._cut or steady() > member.dead_since + MOURNING)
+            return bool(self._cut or steady() > member.dead_since + MOURNING)
         return not member.there and member.process is None  # it was never given anything
 
     def _refuse(self, member: Member) -> None:
@@ -440,9 +440,9 @@ class Fleet:
         outcome, message = self._how_it_ended(member)
         if member.process is not None:
             self._say(f"{message}; {'what it had is for others' if begun else 'it had nothing'}")
-        elif member.is_mute:
-            if member.lane not in self._mute:
-                self._say(f"the worker {member.place} does not answer: others are asked first")
+        elif member.is_mute and member.lane not in self._mute:
+            self._say(f"the worker {member.place} does not answer: others are asked first")
+        if not member.at_rest:
             self._mute[member.lane] = steady()
         for id in member.orders:
             self._drop_draft(id)
@@ -495,7 +495,7 @@ class Fleet:
                     self._unfit.pop(lane, None)
                     self._mute.pop(lane, None)
                     if lane in self._members:
-                        self._members[lane].gone(cut_off=bool(self._cut))
+                        self._members[lane].gone(cut=bool(self._cut))
                 case Cut(why):
                     self._cut = why
                 case Over(why):

@@ -52,7 +52,7 @@ class Member:
         self.until = inf  # when that must be so, by the clock of `steady`
         self.opened = steady()
         self.there = True  # it can be asked
-        self.cut_off = False  # it cannot, and that is the network's doing, or the Dask scheduler's
+        self.cut_off = False  # it cannot, though it did not die: by the network, the Dask scheduler, or in good order
         self.kept = False  # it is to get no orders, as one is to be alone there
         self.dead_since: float | None = None  # when its process was seen to be gone
         self.back: tuple[str, ...] | None = None  # what it has handed back, once it was told to
@@ -221,9 +221,11 @@ class Member:
         if request is not None:
             self._broken[way] = (steady() + min(AGAIN, self._lease / 12), request)
 
-    def gone(self, *, cut_off: bool) -> None:
-        """It cannot be asked any more, for now."""
-        self.there, self.cut_off = False, cut_off
+    def gone(self, *, cut: bool) -> None:
+        """It cannot be asked any more, for now; `cut`: nobody can."""
+        me = self.process
+        in_good_order = me is not None and me.ground == ground() and not self.is_dead
+        self.there, self.cut_off = False, cut or in_good_order
         for way in self._way:
             self.broke(way)
 

@@ -28,6 +28,9 @@ GRACE = 2.0
 PATIENCE = 5.0
 """Seconds to wait for a worker that was killed."""
 
+MOMENT = 0.5
+"""The same for whoever has others to look after, and will come again."""
+
 _PREFIX, _SUFFIX = "worker-", ".lock"
 
 
@@ -39,12 +42,13 @@ def clear_orphans(locks: str, agent: str | None = None) -> int:
     Raises Busy, naming the process, when one cannot be ended.
     """
     killed = 0
-    deadline = time.monotonic() + GRACE
+    grace, patience = (GRACE, PATIENCE) if agent is None else (0.0, MOMENT)
+    deadline = time.monotonic() + grace
     for name, path, worker in _lock_files(locks):
         if agent is not None and worker.agent != agent:
             continue
         if worker.near:
-            killed += _clear(path, worker, deadline)
+            killed += _clear(path, worker, deadline, patience)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(locks, name))
     return killed
@@ -71,11 +75,11 @@ def _lock_files(locks: str) -> Iterator[tuple[str, str, Writer]]:
                 yield name, path, worker
 
 
-def _clear(path: str, worker: Writer, deadline: float) -> bool:
+def _clear(path: str, worker: Writer, deadline: float, patience: float) -> bool:
     """Whether it had to be killed."""
     free = _free(path, deadline)
     _kill(worker.pid, worker.start, _session(path))  # or what its tasks had started, if anything
-    if not free and not _free(path, time.monotonic() + PATIENCE):
+    if not free and not _free(path, time.monotonic() + patience):
         raise Busy(
             f"a worker of an earlier run is alive and cannot be ended: pid {worker.pid} holds {path}; "
             "end it (or what it has started), then try again"

@@ -86,14 +86,12 @@ def a_fleet(
     """With what it says."""
     link = link or Lines({"one": 1, "two": 1})
     said: list[str] = []
-    before = set(agent._agents)
     fleet = Fleet(link, yard.settings(**settings), ["tests.workers.tasks"], most=most, lease=lease, say=said.append)
     try:
         yield fleet, link, said
     finally:
         fleet.close()
-        deadline = time.monotonic() + lease + 5
-        while set(agent._agents) - before and time.monotonic() < deadline:
+        deadline = time.monotonic() + lease + 15
+        while any(thread.name.startswith("agent-") for thread in threading.enumerate()):
+            assert time.monotonic() < deadline, "an agent has outlived its fleet"
             time.sleep(0.01)
-        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("agent-")]
-        assert not threads, "an agent has outlived its fleet"
