@@ -2,8 +2,8 @@
 
 What a user needs: Task, Input, Output and Hint to write tasks; Unchanged, Absent, RetryLater and NoRetry to say how one
 went; previous() to ask about last time; UsageError for a flow to raise when what it was given is wrong (its message is
-shown as it is); run() and resume() to work from a program, as `python -m runner` does, and Pool to have them work in a
-pool of processes of somebody else's.
+shown as it is); run() and resume() to work from a program, as `python -m runner` does, RunnerError for what they raise,
+and Pool to have them work in a pool of processes of somebody else's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runner.api import resume, run
-    from runner.errors import UsageError
+    from runner.errors import RunnerError, UsageError
     from runner.task import Absent, Hint, Input, NoRetry, Output, RetryLater, Task, Unchanged, previous
     from runner.workers.pilots import Pool
 
@@ -25,6 +25,7 @@ __all__ = [
     "Output",
     "Pool",
     "RetryLater",
+    "RunnerError",
     "Task",
     "Unchanged",
     "UsageError",
@@ -36,6 +37,7 @@ __all__ = [
 _ELSEWHERE = {
     "run": "runner.api",
     "resume": "runner.api",
+    "RunnerError": "runner.errors",
     "UsageError": "runner.errors",
     "Pool": "runner.workers.pilots",
 }
