@@ -12,7 +12,7 @@ from runner.workers.local import LocalExecutor
 from runner.workers.port import Executor, Settings
 
 if TYPE_CHECKING:
-    from runner.workers.fleet import Link
+    from runner.workers.link import Link
     from runner.workers.pilots import Pool
 
 Kind: TypeAlias = Literal["local", "dask", "pool"]

@@ -29,8 +29,8 @@ from runner.errors import StateError, UsageError
 from runner.workers import agent
 from runner.workers.child import UNHEEDED, tie_to
 from runner.workers.exchange import Request, decode_answer, encode
-from runner.workers.fleet import Broke, Came, Cut, Joined, Left, Word
 from runner.workers.lease import Grant
+from runner.workers.link import Broke, Came, Cut, Joined, Left, Word
 
 CONNECT = 10.0
 """Seconds to wait for the Dask scheduler to answer at the start."""

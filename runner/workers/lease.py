@@ -11,8 +11,8 @@ to break it.
 Before an agent is asked for anything, a file in locks/ says that there is one. Who holds the runner lock next waits
 until all of these must be at rest; on our own ground it sees when they are.
 
-Not guarded against: a machine that stops both processes, but not their workers, for longer than the margin; a clock that
-runs by a hundredth slower than the runner's; and a virtual machine that is stopped, with its clock, and goes on later.
+Not guarded against: a machine that stops both processes, but not their workers, for longer than the margin; a clock
+that runs by a hundredth slower than the runner's; and a virtual machine that is stopped, with its clock, and goes on.
 Then two may be at work on one job. What the late one makes does not count: only the runner puts outputs in place.
 """
 

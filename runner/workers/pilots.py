@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeAlias
 
 from runner.errors import StateError, plainly
 from runner.workers import agent
-from runner.workers.fleet import Broke, Came, Joined, Left, Over, Word
+from runner.workers.link import Broke, Came, Joined, Left, Over, Word
 
 WAYS = 2
 """Connections of a pilot: over one it is brought what is to be done, over the other it is listened to."""

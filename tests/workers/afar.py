@@ -14,7 +14,8 @@ from typing import Any
 
 from runner.workers import agent
 from runner.workers.exchange import Answer, Request, decode_answer, decode_request, encode
-from runner.workers.fleet import Broke, Came, Fleet, Joined, Left, Word
+from runner.workers.fleet import Fleet
+from runner.workers.link import Broke, Came, Joined, Left, Word
 from tests.workers.support import Yard
 
 

@@ -17,8 +17,9 @@ from runner.errors import StateError
 from runner.store.pace import NAME, steady
 from runner.workers import agent
 from runner.workers.exchange import Request, encode
-from runner.workers.fleet import Fleet, Joined
+from runner.workers.fleet import Fleet
 from runner.workers.lease import grants, margin
+from runner.workers.link import Joined
 from runner.workers.port import Looked, Reply
 from tests.workers.afar import Lines, a_fleet
 from tests.workers.support import Yard, alive, losses, outcomes, pid_in, replies, wait_for
@@ -296,7 +297,7 @@ def test_who_cannot_work_says_why(yard: Yard, monkeypatch: pytest.MonkeyPatch, w
     match what:
         case "version":
             monkeypatch.setattr(agent, "version", lambda name: "0.0.9")
-            monkeypatch.setattr("runner.workers.fleet.package_version", lambda: "1.0")
+            monkeypatch.setattr("runner.workers.roster.package_version", lambda: "1.0")
         case "project":
             monkeypatch.setattr(agent.os.path, "isdir", lambda path: False)
         case "state":
@@ -326,7 +327,7 @@ def test_one_who_can_work_is_enough(yard: Yard, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_worker_one_waits_and_goes_on_when_there_is_one(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.workers.fleet.ALONE", 0.2)
+    monkeypatch.setattr("runner.workers.roster.ALONE", 0.2)
     link = Lines({"one": 1})
     with a_fleet(yard, link=link) as (fleet, _, said):
         until_free(fleet)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from runner.errors import Busy, StateError
-from runner.workers import agent, fleet, member
+from runner.workers import agent, fleet, member, roster
 from runner.workers.exchange import Answer, Request, encode
-from runner.workers.fleet import Broke, Cut, Fleet, Left
+from runner.workers.fleet import Fleet
 from runner.workers.lease import grants
+from runner.workers.link import Broke, Came, Cut, Left
 from runner.workers.local import LocalExecutor
 from runner.workers.port import Outcome
 from tests.workers.afar import Lines, a_fleet
@@ -132,7 +133,7 @@ def test_an_answer_that_is_none_is_one_that_did_not_come(yard: Yard) -> None:
     with a_fleet(yard, link=Lines({"one": 1})) as (crew, link, _):
         until_free(crew)
         (there,) = crew._members.values()
-        link.say(fleet.Came("one", there.name, member.LISTEN, b"<html>"))
+        link.say(Came("one", there.name, member.LISTEN, b"<html>"))
         crew.start([yard.order(Noop(1))])
         assert replies(outcomes(crew, 1))
 
@@ -297,7 +298,7 @@ def test_a_place_that_never_answers_takes_nobody_s_place(yard: Yard, monkeypatch
 
 def test_a_worker_that_cannot_be_ended_ends_no_run(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its disk is frozen, say. What its agent had is for others only when it has ended."""
-    clear: Callable[..., int] = fleet.clear_orphans
+    clear: Callable[..., int] = roster.clear_orphans
     hangs = threading.Event()
 
     def hanging(locks: str, name: str) -> int:
@@ -305,7 +306,7 @@ def test_a_worker_that_cannot_be_ended_ends_no_run(yard: Yard, monkeypatch: pyte
             raise Busy("a worker of an earlier run is alive and cannot be ended: pid 7")
         return clear(locks, name)
 
-    monkeypatch.setattr(fleet, "clear_orphans", hanging)
+    monkeypatch.setattr(roster, "clear_orphans", hanging)
     with a_fleet(yard, lease=2.0, link=Lines({"one": 1, "two": 1})) as (crew, _, said):
         until_free(crew, 2)
         crew.start([yard.order(Hold(1))])

@@ -215,7 +215,7 @@ def test_an_executor_whose_lease_is_over_works_no_more(yard: Yard) -> None:
         pid = pid_in(Path("begun-1"))
         (lost,) = losses(outcomes(executor, 1))
         assert lost.outcome == "interrupted"
-        assert not alive(pid)
+        wait_for("it is gone", lambda: not alive(pid))
         executor.start([yard.order(Noop(2))])
         with pytest.raises(StateError, match="no worker can be started"):
             outcomes(executor, 1)

@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import StateError
 from runner.workers.exchange import Request, encode
-from runner.workers.fleet import Joined, Left
+from runner.workers.link import Joined, Left
 from runner.workers.pilots import PilotLink, Pool
 from tests.acceptance import processes
 
