@@ -1,6 +1,6 @@
 """Agents elsewhere, as one Executor: on a Dask cluster (`dask.py`), or in any pool of processes (`pilots.py`).
 
-Theory of operation. A Link knows the places where an agent can be, and carries requests there (`link.py`). At each place
+Theory of operation. A Link knows the places where an agent can be, and carries requests (`link.py`). At each place
 there is an agent (`roster.py`), which has workers of its own (`agent.py`), and is sent as many orders as it has room
 for. What lies at an agent for too long comes back, and goes to whoever has room. When an agent is given up, so are its
 orders. If several of them had begun, any may be to blame: each goes out again alone with an agent.
