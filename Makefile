@@ -10,7 +10,7 @@
 
 PYTHON ?= python3
 ROUNDS ?= 10
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?=
 
 # Commands are started by the hundred: each would compile all of it again.

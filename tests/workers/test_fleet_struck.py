@@ -102,7 +102,7 @@ def test_what_comes_back_while_a_run_stops_is_not_begun(yard: Yard) -> None:
 # ------------------------------------------------------------------------------------------------------------- messages
 
 
-@pytest.mark.parametrize("lease", [3.0, 8.0])
+@pytest.mark.parametrize("lease", [2.0, 5.0])
 def test_one_message_that_is_lost_costs_nothing(yard: Yard, lease: float) -> None:
     """It listens, and nobody hears that it does until the answer is overdue."""
 
