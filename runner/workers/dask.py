@@ -16,7 +16,6 @@ import re
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -31,6 +30,7 @@ from runner.workers.child import UNHEEDED, tie_to
 from runner.workers.exchange import Request, decode_answer, encode
 from runner.workers.lease import Grant
 from runner.workers.link import Broke, Came, Cut, Joined, Left, Word
+from runner.workers.mailbox import Mailbox
 
 CONNECT = 10.0
 """Seconds to wait for the Dask scheduler to answer at the start."""
@@ -68,8 +68,8 @@ class DaskLink:
         _hush()
         self.address = address
         self.lacking = f"`dask worker {address}` starts one" if address else "it is started again"
-        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._words: deque[Word] = deque()
+        self._words: Mailbox[Word] = Mailbox()
+        self.fd = self._words.fd
         self._lanes: dict[str, int] = {}
         self._size = workers
         self._client: Any = None
@@ -88,20 +88,13 @@ class DaskLink:
         self._loop.call_soon_threadsafe(lambda: self._start(self._ask(lane, agent, way, data, seconds)))
 
     def take(self) -> list[Word]:
-        with suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
-        taken = []
-        while self._words:
-            taken.append(self._words.popleft())
-        return taken
+        return self._words.take()
 
     def close(self) -> None:
         if self._main is not None:
             self._loop.call_soon_threadsafe(self._main.cancel)
         self._thread.join()
-        os.close(self.fd)
-        os.close(self._waker)
+        self._words.close()
 
     # ---------------------------------------------------------------------------------------------------- the thread
 
@@ -124,16 +117,16 @@ class DaskLink:
                 try:
                     async with _connected(address, security) as client:
                         self._client = client
-                        self._say(Cut(""))
+                        self._words.put(Cut(""))
                         self._ready.set()
                         await self._watch(client)
                 except (ValueError, TypeError) as error:  # no address; or tls:// without Dask's settings for that
                     self._fail(UsageError(f"--address {self.address}: {error}{_hint(address)}"))
-                    self._say(Cut(self._silent))
+                    self._words.put(Cut(self._silent))
                 except Exception as error:  # what answers there may be anything
                     reason = f"{self._silent} ({str(error) or type(error).__name__}{_hint(address)})"
                     self._fail(StateError(f"{reason}: start one with `dask scheduler`, then `resume`"))
-                    self._say(Cut(self._silent))
+                    self._words.put(Cut(self._silent))
                 self._client = None
                 self._forget_all()
                 if self._error is not None:
@@ -156,7 +149,7 @@ class DaskLink:
                 self._leave(lane)
             for lane in found.keys() - self._lanes.keys():
                 self._lanes[lane] = found[lane]
-                self._say(Joined(lane, found[lane]))
+                self._words.put(Joined(lane, found[lane]))
             await asyncio.sleep(EVERY)
 
     async def _look(self, client: Any) -> dict[str, int]:
@@ -164,10 +157,10 @@ class DaskLink:
         look = asyncio.ensure_future(client.nthreads())
         done, _ = await asyncio.wait([look], timeout=LATE)
         if not done or look.exception() is not None:
-            self._say(Cut(self._silent))
+            self._words.put(Cut(self._silent))
         found: dict[str, int] = dict(await asyncio.wait_for(look, ANSWER - LATE))
         if not done:
-            self._say(Cut(""))
+            self._words.put(Cut(""))
         return found
 
     @property
@@ -182,12 +175,7 @@ class DaskLink:
 
     def _leave(self, lane: str) -> None:
         del self._lanes[lane]
-        self._say(Left(lane))
-
-    def _say(self, word: Word) -> None:
-        self._words.append(word)
-        with suppress(BlockingIOError):
-            os.write(self._waker, b".")
+        self._words.put(Left(lane))
 
     def _start(self, call: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(call)
@@ -198,7 +186,7 @@ class DaskLink:
         unfit = ""
         try:
             if self._client is not None and lane in self._lanes:
-                self._say(Came(lane, agent, way, await _call(self._client, lane, data, seconds)))
+                self._words.put(Came(lane, agent, way, await _call(self._client, lane, data, seconds)))
                 return
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass
@@ -207,7 +195,7 @@ class DaskLink:
             unfit = f"it cannot be asked ({type(error).__name__}: {error})"
             if lacking is not None:
                 unfit = f"it has no module {lacking[0]!r}: install the package `runner` there, with what it needs"
-        self._say(Broke(lane, agent, way, unfit))
+        self._words.put(Broke(lane, agent, way, unfit))
 
 
 def _distributed() -> Any:

@@ -15,7 +15,6 @@ import secrets
 import socket
 import struct
 import threading
-from collections import deque
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing import NamedTuple, TypeAlias
 from runner.errors import StateError, plainly
 from runner.workers import agent
 from runner.workers.link import Broke, Came, Joined, Left, Over, Word
+from runner.workers.mailbox import Mailbox
 
 WAYS = 2
 """Connections of a pilot: over one it is brought what is to be done, over the other it is listened to."""
@@ -69,8 +69,8 @@ class PilotLink:
             self._server = socket.create_server((pool.host, 0), backlog=WAYS * pool.size)
         except OSError as error:
             raise StateError(f"host={pool.host!r} is no address of this machine: {plainly(error)}") from None
-        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._words: deque[Word] = deque()
+        self._words: Mailbox[Word] = Mailbox()
+        self.fd = self._words.fd
         self._lock = threading.Lock()
         self._lanes: dict[str, list[_Line]] = {}
         self._calls: set[Future[None]] = set()
@@ -85,23 +85,16 @@ class PilotLink:
             if len(lines) == WAYS:
                 lines[way].queue.put((agent, way, data, seconds))
                 return
-        self._say(Broke(lane, agent, way))
+        self._words.put(Broke(lane, agent, way))
 
     def take(self) -> list[Word]:
-        with suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
-        taken = []
-        while self._words:
-            taken.append(self._words.popleft())
-        return taken
+        return self._words.take()
 
     def close(self) -> None:
         with self._lock:
             self._closing = True
             lines = [line for lane in self._lanes.values() for line in lane]
-            os.close(self.fd)
-            os.close(self._waker)
+        self._words.close()
         for line in lines:
             line.queue.put(None)
         for call in list(self._calls):
@@ -116,7 +109,7 @@ class PilotLink:
             host, port = self._server.getsockname()[:2]
             call = self._pool.executor.submit(fly, str(host), int(port), self._key.hex(), lane)
         except Exception as error:  # each pool has its own for being broken, or shut down
-            self._say(Over(f"the pool takes no more calls ({type(error).__name__}: {error})"))
+            self._words.put(Over(f"the pool takes no more calls ({type(error).__name__}: {error})"))
             return
         self._calls.add(call)
         call.add_done_callback(lambda ended: self._landed(lane, ended))
@@ -125,10 +118,10 @@ class PilotLink:
         self._calls.discard(call)
         if self._closing:
             return
-        self._say(Left(lane))
+        self._words.put(Left(lane))
         error = None if call.cancelled() else call.exception()
         if error is not None:
-            self._say(Over(f"the pool has failed ({type(error).__name__}: {error})"))
+            self._words.put(Over(f"the pool has failed ({type(error).__name__}: {error})"))
             return
         again = threading.Timer(AGAIN, self._send_out, (lane,))
         again.daemon = True
@@ -158,9 +151,9 @@ class PilotLink:
                     connection.send_bytes(data)
                     if not connection.poll(seconds):
                         raise TimeoutError
-                    self._say(Came(lane, name, way, connection.recv_bytes()))
+                    self._words.put(Came(lane, name, way, connection.recv_bytes()))
                 except (OSError, EOFError):
-                    self._say(Broke(lane, name, way))
+                    self._words.put(Broke(lane, name, way))
                     break
             self._part(lane, line)
 
@@ -173,7 +166,7 @@ class PilotLink:
             if self._closing:
                 line.queue.put(None)
         if len(lines) == WAYS:
-            self._say(Joined(lane, 1))
+            self._words.put(Joined(lane, 1))
 
     def _part(self, lane: str, line: _Line) -> None:
         with self._lock:
@@ -184,15 +177,7 @@ class PilotLink:
         for each in lines:
             each.queue.put(None)
             _shut(each.socket)
-        self._say(Left(lane))
-
-    def _say(self, word: Word) -> None:
-        with self._lock:
-            if self._closing:
-                return
-            self._words.append(word)
-            with suppress(BlockingIOError):
-                os.write(self._waker, b".")
+        self._words.put(Left(lane))
 
 
 class _Line(NamedTuple):

@@ -4,16 +4,14 @@ been given up, and does not know it yet, can change none. In a thread: the sched
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import deque
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from runner.errors import RunnerError, plainly
 from runner.workers.bench import Bench
 from runner.workers.hindrance import Hindered
+from runner.workers.mailbox import Mailbox
 from runner.workers.port import Settings, Staged
 
 
@@ -31,9 +29,9 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._bench = Bench(settings)
-        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wanted: SimpleQueue[Staged | None] = SimpleQueue()
-        self._done: deque[Published] = deque()
+        self._done: Mailbox[Published] = Mailbox()
+        self.fd = self._done.fd
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
         self._thread.start()
 
@@ -41,27 +39,18 @@ class Publisher:
         self._wanted.put(staged)
 
     def take(self) -> list[Published]:
-        with suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
-        taken = []
-        while self._done:
-            taken.append(self._done.popleft())
-        return taken
+        return self._done.take()
 
     def close(self) -> None:
         """End the thread, after what it is at."""
         self._wanted.put(None)
         self._thread.join()
-        os.close(self.fd)
-        os.close(self._waker)
+        self._done.close()
         self._bench.close()
 
     def _work(self) -> None:
         while (staged := self._wanted.get()) is not None:
-            self._done.append(self._publish(staged))
-            with suppress(BlockingIOError):
-                os.write(self._waker, b".")
+            self._done.put(self._publish(staged))
 
     def _publish(self, staged: Staged) -> Published:
         some = False

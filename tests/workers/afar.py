@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +14,7 @@ from runner.workers import agent
 from runner.workers.exchange import Answer, Request, decode_answer, decode_request, encode
 from runner.workers.fleet import Fleet
 from runner.workers.link import Broke, Came, Joined, Left, Word
+from runner.workers.mailbox import Mailbox
 from tests.workers.support import Yard
 
 
@@ -34,8 +33,8 @@ class Lines:
     answered: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._words: deque[Word] = deque()
+        self._words: Mailbox[Word] = Mailbox()
+        self.fd = self._words.fd
         self._pool = ThreadPoolExecutor(32)
         for lane, size in self.lanes.items():
             self.say(Joined(lane, size))
@@ -44,21 +43,17 @@ class Lines:
         self._pool.submit(self._ask, lane, name, way, data, seconds)
 
     def take(self) -> list[Word]:
-        with suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
-        return [self._words.popleft() for _ in range(len(self._words))]
+        return self._words.take()
 
     def say(self, word: Word) -> None:
-        self._words.append(word)
-        with suppress(OSError):
-            os.write(self._waker, b".")
+        self._words.put(word)
 
     def leave(self, lane: str) -> None:
         self.say(Left(lane))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
+        self._words.close()
 
     def _ask(self, lane: str, name: str, way: int, data: bytes, seconds: float) -> None:
         request = self.alters(decode_request(data))
