@@ -59,8 +59,8 @@ workers need."""
 AT_ONCE = 4096
 """How much is told in one answer: jobs, and children of jobs."""
 
-PATIENCE = 5.0
-"""Seconds to wait until the agent's own thread has taken in what came."""
+PATIENCE = 2.0
+"""Seconds to wait until the agent's own thread has taken in what came; then it is asked again."""
 
 KEPT = 600.0
 """Seconds for which what an agent has to tell is kept, once it is at rest."""
@@ -197,7 +197,8 @@ class Agent:
     @property
     def is_over(self) -> bool:
         """Whether it is at rest, and nobody will ask any more what there was to tell."""
-        return self._closed and (not self._told or steady() > self._closed_at + KEPT)
+        untold = bool(self._told or self._failed)
+        return self._closed and (not untold or steady() > self._closed_at + KEPT)
 
     def _forget(self, got: int) -> None:
         while self._told and self._first < got:
@@ -227,10 +228,7 @@ class Agent:
             self._received = request.number
             self._came.append(request)
             self._poke()
-        wait = inf if request.close or request.recall else PATIENCE
-        self._changed.wait_for(
-            lambda: self._taken >= request.number or self._closed, min(wait, max(0.0, self._until - steady() + 1))
-        )
+        self._changed.wait_for(lambda: self._taken >= request.number or self._closed, PATIENCE)
 
     def _answer(self, *, told: bool, close: bool) -> Answer:
         """It is `closed` for whoever has heard all there was to tell, or wants to hear no more."""
@@ -302,8 +300,6 @@ class Agent:
         while True:
             self._turned = steady()
             self._drain()
-            if executor.broken:  # and the runner could
-                raise StateError(f"{executor.broken}; it has to be as on the runner's machine")
             if self._until > until:
                 until = self._until
                 executor.extend(until)
@@ -318,6 +314,8 @@ class Agent:
             self._note(executor, [], came)
             pause = BOUND / 4 if any(executor.lying) else IDLE
             found = executor.wait(min(pause, until - steady()))
+            if executor.broken:  # and the runner could
+                raise StateError(f"{executor.broken}; it has to be as on the runner's machine")
             self._note(executor, [*_pieces(found), *self._surplus(executor, since)], ())
             for outcome in found:
                 _forget(since, outcome)

@@ -86,10 +86,7 @@ class Crew:
         while len(self.workers) < (self._most if count is None else count):
             try:
                 worker = Worker(self.server, self._settings, self._threads)
-            except ConnectionError as error:  # it was killed, and its workers with it; or it cannot even start
-                self._failures += 1
-                if self._failures > TRIES:
-                    raise StateError(f"no worker can be started: {error}") from error
+            except ConnectionError:  # it was killed, and its workers with it; or it cannot even start
                 self.renew_server()
                 if self.able():
                     continue
@@ -104,7 +101,10 @@ class Crew:
         self.workers.remove(worker)
 
     def renew_server(self) -> None:
-        """The fork server is gone, and all its workers with it."""
+        """The fork server is gone, and all its workers with it. Raises StateError where one after the other goes."""
+        self._failures += 1
+        if self._failures > TRIES:
+            raise StateError("no worker can be started: the process that forks the workers has ended")
         self._selector.unregister(self.server)
         self.server.close()
         self.server = self._start_server()

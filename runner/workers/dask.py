@@ -26,6 +26,7 @@ from msgspec import json
 
 from runner.errors import StateError, UsageError
 from runner.workers import agent
+from runner.workers.agent import StandsStill
 from runner.workers.child import UNHEEDED, tie_to
 from runner.workers.exchange import Request, decode_answer, encode
 from runner.workers.lease import Grant
@@ -85,14 +86,18 @@ class DaskLink:
             raise self._error
 
     def ask(self, lane: str, agent: str, way: int, data: bytes, seconds: float) -> None:
-        self._loop.call_soon_threadsafe(lambda: self._start(self._ask(lane, agent, way, data, seconds)))
+        try:
+            self._loop.call_soon_threadsafe(lambda: self._start(self._ask(lane, agent, way, data, seconds)))
+        except RuntimeError:  # the loop has ended
+            self._words.put(Broke(lane, agent, way))
 
     def take(self) -> list[Word]:
         return self._words.take()
 
     def close(self) -> None:
         if self._main is not None:
-            self._loop.call_soon_threadsafe(self._main.cancel)
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._main.cancel)
         self._thread.join()
         self._words.close()
 
@@ -123,7 +128,9 @@ class DaskLink:
                 except (ValueError, TypeError) as error:  # no address; or tls:// without Dask's settings for that
                     self._fail(UsageError(f"--address {self.address}: {error}{_hint(address)}"))
                     self._words.put(Cut(self._silent))
-                except Exception as error:  # what answers there may be anything
+                except (Exception, asyncio.CancelledError) as error:  # what answers there may be anything
+                    if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                        raise
                     reason = f"{self._silent} ({str(error) or type(error).__name__}{_hint(address)})"
                     self._fail(StateError(f"{reason}: start one with `dask scheduler`, then `resume`"))
                     self._words.put(Cut(self._silent))
@@ -132,6 +139,10 @@ class DaskLink:
                 if self._error is not None:
                     return
                 await asyncio.sleep(AGAIN)
+
+    def _is_cancelled(self) -> bool:
+        """By us. Dask, too, cancels what waits for a connection that it gives up."""
+        return self._main is not None and self._main.cancelling() > 0
 
     def _fail(self, error: Exception) -> None:
         """Where it cannot even begin, whoever made it is to know; later it is tried again."""
@@ -188,7 +199,7 @@ class DaskLink:
             if self._client is not None and lane in self._lanes:
                 self._words.put(Came(lane, agent, way, await _call(self._client, lane, data, seconds)))
                 return
-        except (OSError, TimeoutError, asyncio.CancelledError):
+        except (OSError, TimeoutError, asyncio.CancelledError, StandsStill):
             pass
         except Exception as error:  # Dask does not always give it its own type
             lacking = _LACKING.search(str(error))

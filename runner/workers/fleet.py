@@ -74,8 +74,10 @@ class Fleet:
         self._halted = False
         self._publisher = Publisher(settings)
         self._selector = selectors.DefaultSelector()
+        self._words = selectors.DefaultSelector()  # for where nothing else is to be heard
         for fd in (link.fd, self._publisher.fd):
             self._selector.register(fd, selectors.EVENT_READ)
+        self._words.register(link.fd, selectors.EVENT_READ)
 
     # ------------------------------------------------------------------------------------------------------- the port
 
@@ -102,7 +104,7 @@ class Fleet:
         if not self._found:
             due = self._turn()
             if not self._found:
-                self._hear(due if timeout is None else min(timeout, due))
+                self._hear(due if timeout is None else min(timeout, due), self._selector)
                 self._turn()
         found, self._found = self._found, []
         return found
@@ -130,7 +132,7 @@ class Fleet:
         deadline = time.monotonic() + RECALL
         while any(member.is_open and member.back is None for member in members) and time.monotonic() < deadline:
             self._turn()
-            self._hear(_POLL)
+            self._hear(_POLL, self._words)
         return tuple(taken)
 
     def close(self) -> Sequence[str]:
@@ -145,7 +147,7 @@ class Fleet:
         while left := [member for member in members if member.process is not None and not self._roster.is_over(member)]:
             for member in left:
                 member.speak()
-            self._hear(_POLL)
+            self._hear(_POLL, self._words)
             if not told and time.monotonic() > began + PATIENCE:
                 told = True
                 places = ", ".join(member.place for member in left)
@@ -157,6 +159,7 @@ class Fleet:
         self._publisher.close()
         self._link.close()
         self._selector.close()
+        self._words.close()
         self._files.close(self._locks_fd)
         self._litter += [staged.draft for _, staged in self._staged.values()]
         return self._litter
@@ -190,9 +193,9 @@ class Fleet:
                 continue
             order = replace(order, staged=staged, refused=published.refused, published=published.some, paced=False)
             self._staged[staged.id] = order, staged
-            self._ready.appendleft(order)
-        for lost in self._roster.look_after(halted=self._halted):
-            self._give_up(lost)
+            self._line(order).appendleft(order)
+        for gone in self._roster.look_after(halted=self._halted):
+            self._give_up(gone)
         if not self._halted:
             self._roster.open_more()
         elif not self._roster.open:
@@ -269,13 +272,15 @@ class Fleet:
             message = f"{_STOPS}, and there is no worker"
             self._found.append(WorkerLost(begun=tuple(left), waiting=(), outcome="interrupted", message=message))
 
-    def _give_up(self, lost: Lost) -> None:
-        member, outcome, message = lost
+    def _give_up(self, gone: Lost) -> None:
+        member, outcome, message = gone
         self._litter += member.litter
-        undelivered = member.undelivered
-        unsent = tuple(self._take_unsent(member))
-        begun = tuple(id for id in member.orders if id not in undelivered)
-        waiting = (*unsent, *(id for id in member.orders if id in undelivered))
+        waiting = [*self._take_unsent(member)]
+        begun = [id for id in member.orders if id not in member.undelivered]
+        unsure = [id for id in member.orders if id in member.undelivered]
+        if member.at_rest:
+            waiting += [id for id in unsure if member.orders[id].staged is None]
+            unsure = [id for id in unsure if member.orders[id].staged is not None]
         if member.process is not None:
             self._say(f"{message}; {'what it had is for others' if begun else 'it had nothing'}")
         for id in member.orders:
@@ -283,13 +288,16 @@ class Fleet:
         if len(begun) > 1:
             self._fallen.update(begun)
         if begun or waiting:
-            self._found.append(WorkerLost(begun=begun, waiting=waiting, outcome=outcome, message=message))
+            lost = WorkerLost(begun=tuple(begun), waiting=tuple(waiting), outcome=outcome, message=message)
+            self._found.append(lost)
+        for id in unsure:  # which may have begun: nobody pays for that
+            self._found.append(WorkerLost(begun=(id,), waiting=(), outcome="interrupted", message=message))
 
     # ------------------------------------------------------------------------------------------------------- listening
 
-    def _hear(self, timeout: float) -> None:
+    def _hear(self, timeout: float, selector: selectors.BaseSelector) -> None:
         """What comes within so many seconds."""
-        self._selector.select(max(0.0, timeout))
+        selector.select(max(0.0, timeout))
         self._take_words()
 
     def _take_words(self) -> None:

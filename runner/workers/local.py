@@ -133,6 +133,8 @@ class LocalExecutor:
                 continue
             if isinstance(source, ForkServer):
                 source.hear()
+                if source.gone and source is self._crew.server and not self._workers:
+                    self._crew.renew_server()
                 continue
             if events & selectors.EVENT_WRITE and source.flush():
                 self._selector.modify(source.socket, selectors.EVENT_READ, source)

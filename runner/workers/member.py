@@ -119,7 +119,7 @@ class Member:
 
     @property
     def undelivered(self) -> set[str]:
-        """Orders that it does not seem to have got."""
+        """Orders that it has not said to have got. If it is `at_rest`, it has not."""
         ways = (self._way[BRING], self._broken.get(BRING, (0.0, None))[1])
         return {order.id for request in ways if request and request.number > self._taken for order in request.orders}
 
@@ -244,12 +244,12 @@ class Member:
             self.broke(way)
             return
         self._way[way] = None
+        if way == BRING and request.number > answer.taken:
+            self._way[way] = request  # it has not come to that yet
+            self.broke(way)
         self._note(answer)
         if way == BRING and request.recall and answer.taken >= request.number:
             self.back = answer.back
-        if way == BRING and request.number > answer.taken and not answer.closed:
-            self._way[way] = request  # it has not come to that yet
-            self.broke(way)
         self._opening = None
         new = answer.told[max(0, self._got - answer.first) :]
         self._got += len(new)
@@ -264,13 +264,11 @@ class Member:
             self.until = now + self._lease + margin(self._lease)
         self._taken = max(self._taken, answer.taken)
         self.failed = answer.failed
-        self.at_rest = answer.closed
+        self.at_rest = self.at_rest or answer.closed
         if answer.number > self._heard:  # else a later one came before
             self._heard = answer.number
-            bringing = self._way[BRING]
-            on_way = len(bringing.orders) if bringing is not None and bringing.number > answer.taken else 0
-            self._free = answer.free - on_way - len(self.unsent)
-            self._vacant = answer.vacant - on_way - len(self.unsent)
+            on_way = len(self.undelivered) + len(self.unsent)
+            self._free, self._vacant = answer.free - on_way, answer.vacant - on_way
 
     def _whole(self, told: Told) -> Iterator[Told]:
         """Children that came before the answer that they belong to are put into that."""

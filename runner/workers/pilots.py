@@ -118,6 +118,7 @@ class PilotLink:
         self._calls.discard(call)
         if self._closing:
             return
+        self._drop(lane)
         self._words.put(Left(lane))
         error = None if call.cancelled() else call.exception()
         if error is not None:
@@ -158,26 +159,29 @@ class PilotLink:
             self._part(lane, line)
 
     def _join(self, lane: str, line: _Line) -> None:
+        if len(self._lanes.get(lane, ())) == WAYS:  # of the pilot before
+            self._drop(lane)
         with self._lock:
             lines = self._lanes.setdefault(lane, [])
-            if len(lines) == WAYS:  # of the pilot before
-                lines.clear()
             lines.append(line)
             if self._closing:
                 line.queue.put(None)
-        if len(lines) == WAYS:
+            complete = len(lines) == WAYS
+        if complete:
             self._words.put(Joined(lane, 1))
 
     def _part(self, lane: str, line: _Line) -> None:
+        if line in self._lanes.get(lane, ()):
+            self._drop(lane)
+            self._words.put(Left(lane))
+
+    def _drop(self, lane: str) -> None:
+        """End the connections of a pilot."""
         with self._lock:
-            lines = self._lanes.get(lane, [])
-            if line not in lines:
-                return
-            del self._lanes[lane]
-        for each in lines:
-            each.queue.put(None)
-            _shut(each.socket)
-        self._words.put(Left(lane))
+            lines = self._lanes.pop(lane, [])
+        for line in lines:
+            line.queue.put(None)
+            _shut(line.socket)
 
 
 class _Line(NamedTuple):

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -207,7 +208,8 @@ class Roster:
     def due(self) -> float:
         """Seconds until there is something to look after, whatever comes."""
         watched = any(not member.there for member in self.members.values())
-        nearest = min((member.until - steady() for member in self.members.values()), default=1.0)
+        untils = [max(member.until, self._held.get(member.lane, 0.0)) for member in self.members.values()]
+        nearest = min(untils, default=inf) - steady()
         return min(nearest, _POLL if watched else 1.0)
 
     # --------------------------------------------------------------------------------------------------------- opening

@@ -303,6 +303,20 @@ def test_when_it_was_killed_unnoticed_the_next_order_finds_out(yard: Yard) -> No
         assert len(replies(found)) == 1
 
 
+def test_when_it_is_killed_while_nobody_works_it_is_replaced(yard: Yard) -> None:
+    """And nobody runs in circles at the end of its socket."""
+    with working(yard) as executor:
+        wait_for("it is ready", lambda: executor.wait(0.02) or executor.free())
+        executor._crew.server._process.kill()
+        waits, deadline = 0, time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            executor.wait(0.1)
+            waits += 1
+        assert waits < 50
+        executor.start(orders(yard, 1))
+        assert len(replies(outcomes(executor, 1))) == 1
+
+
 def test_a_fork_server_that_cannot_start_is_an_error_and_no_endless_loop(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

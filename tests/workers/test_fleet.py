@@ -275,7 +275,7 @@ def test_a_job_that_is_half_way_is_brought_to_its_end(yard: Yard) -> None:
         until_free(fleet)
         order = yard.order(Seeks("out/list.txt", "a"))
         fleet.start([order])
-        wait_for("it is half way", lambda: fleet._hear(STEP) or fleet._staged)
+        wait_for("it is half way", lambda: fleet._hear(STEP, fleet._words) or fleet._staged)
         assert fleet.unbegun() == ()
         (reply,) = replies(outcomes(fleet, 1)).values()
         assert isinstance(reply.event, Finished)

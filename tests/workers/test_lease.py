@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import Raw, json
+from msgspec.structs import replace
 
 from runner.errors import StateError
 from runner.store.files import ground, process_start, tmp_name, write_for, writer_is_gone, writer_of
@@ -160,6 +161,22 @@ def test_an_agent_goes_on_only_while_it_hears_that_it_was_heard(yard: Yard) -> N
         return answer.closed or answer.unknown
 
     wait_for("it is at rest, and has told so", is_closed)
+
+
+def test_why_an_agent_has_ended_is_told_whenever_it_is_asked(yard: Yard) -> None:
+    name = new_agent()
+    (yard.root / "lacking.py").write_text("import none_of_this_name\n")
+    request = opened(yard, name, 3.0)
+    opening = request.opening
+    assert opening is not None
+    request = replace(request, opening=replace(opening, preload=("lacking",)))
+    answer = decode_answer(agent.exchange(encode(request)))
+    while not answer.closed:
+        assert not answer.unknown
+        time.sleep(0.05)
+        answer = decode_answer(agent.exchange(encode(Request(agent=name, heard=answer.number, listen=0.2))))
+        assert not answer.free
+    assert "lacking cannot be imported: ModuleNotFoundError" in answer.failed
 
 
 def test_orders_that_come_after_the_lease_are_not_begun(yard: Yard) -> None:

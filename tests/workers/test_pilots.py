@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import StateError
 from runner.workers.exchange import Request, encode
-from runner.workers.link import Joined, Left
+from runner.workers.link import Came, Joined, Left
 from runner.workers.pilots import PilotLink, Pool
 from tests.acceptance import processes
 
@@ -64,6 +64,21 @@ def test_a_pilot_that_loses_one_connection_makes_way_for_another(link: PilotLink
         "nothing is left of those before",
         lambda: threading.active_count() <= before[0] and len(os.listdir("/proc/self/fd")) <= before[1],
     )
+
+
+def test_a_connection_that_is_left_over_disturbs_nobody(link: PilotLink) -> None:
+    """Of a pilot that did not get its other one. (Here it comes third: it ends the two, and the next pilot both.)"""
+    join(link)
+    with Client(link._server.getsockname(), authkey=link._key) as left_over:
+        left_over.send_bytes(b"pilot-0")
+        processes.wait_until("the first has left", lambda: Left("pilot-0") in link.take())
+
+        def answers() -> bool:
+            link.ask("pilot-0", "x", 0, encode(Request(agent="x")), 2.0)
+            time.sleep(0.1)
+            return any(isinstance(word, Came) for word in link.take())
+
+        processes.wait_until("another one answers", answers)
 
 
 def test_an_address_that_this_machine_does_not_have() -> None:
