@@ -102,7 +102,8 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, **self.variables},
+                # Else a module that a test changes twice within a second is read from its bytecode, by all.
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.variables},
                 start_new_session=True,
             )
 
