@@ -96,7 +96,7 @@ class Fleet:
         return True
 
     def free(self) -> int:
-        if self._halted or self._ready or self._vacancies or self._suspects:
+        if self._halted or self._ready or self._vacancies:
             return 0
         return sum(member.free for member in self._members.values())
 
@@ -275,9 +275,9 @@ class Fleet:
     def _give_up(self, gone: Lost) -> None:
         member, outcome, message = gone
         self._litter += member.litter
-        waiting = [*self._take_unsent(member)]
-        begun = [id for id in member.orders if id not in member.undelivered]
-        unsure = [id for id in member.orders if id in member.undelivered]
+        waiting, undelivered = [*self._take_unsent(member)], member.undelivered
+        begun = [id for id in member.orders if id not in undelivered]
+        unsure = [id for id in member.orders if id in undelivered]
         if member.at_rest:
             waiting += [id for id in unsure if member.orders[id].staged is None]
             unsure = [id for id in unsure if member.orders[id].staged is not None]

@@ -14,6 +14,11 @@ def run(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True, timeout=20)
 
 
+LET_GO = "awk '$1 ~ /loop/ {print $2}' /proc/self/mounts | sort -r | xargs -r umount --lazy; "
+"""For a shell that begins in a mount namespace of its own: it lets go of the loop devices of other tests, whose file
+systems would live on there after their tests have unmounted them."""
+
+
 @dataclass(frozen=True)
 class Network:
     """`name` is unique among tests that run at the same time: at most eight letters."""
@@ -23,11 +28,11 @@ class Network:
     @property
     def here(self) -> tuple[str, ...]:
         """Words before a command that is to run on the one host."""
-        return ("ip", "netns", "exec", f"{self.name}-here")
+        return _inside(f"{self.name}-here")
 
     @property
     def there(self) -> tuple[str, ...]:
-        return ("ip", "netns", "exec", f"{self.name}-there")
+        return _inside(f"{self.name}-there")
 
     def lay(self) -> None:
         router = f"{self.name}-router"
@@ -57,4 +62,9 @@ class Network:
                 run("ip", "netns", "delete", f"{self.name}-{side}")
 
     def _forward(self, on: int) -> None:
-        run("ip", "netns", "exec", f"{self.name}-router", "sysctl", "-q", "-w", f"net.ipv4.ip_forward={on}")
+        run(*_inside(f"{self.name}-router"), "sysctl", "-q", "-w", f"net.ipv4.ip_forward={on}")
+
+
+def _inside(space: str) -> tuple[str, ...]:
+    """Not `ip netns exec`, which makes a mount namespace, too (see LET_GO)."""
+    return ("nsenter", f"--net=/run/netns/{space}")

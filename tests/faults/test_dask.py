@@ -24,6 +24,7 @@ from tests.acceptance.processes import wait_until
 from tests.acceptance.project import QUICK, Project
 from tests.clusters import Cluster
 from tests.faults.at_work import gate, started, unlink
+from tests.faults.networks import LET_GO
 from tests.faults.test_kills import FLOW, JOBS, Ledger, check_end, expected, working_project
 
 LEASE = 4
@@ -237,7 +238,7 @@ def test_a_worker_that_does_not_see_the_folder_is_named(
         script += f"mkdir -p {project.state}/locks {project.state}/tmp; "
     else:
         script = f"mount -t tmpfs none {project.root.parent}; mkdir -p {cluster.folder}; "
-    cluster.add_worker(1, before=("unshare", "--mount", "sh", "-c", script + 'exec "$0" "$@"'))
+    cluster.add_worker(1, before=("unshare", "--mount", "sh", "-c", LET_GO + script + 'exec "$0" "$@"'))
     outcome = project.runner("run", FLOW, *QUICK)
     struck["hidden"] += 1
     assert outcome.code == 4, outcome.err

@@ -17,7 +17,7 @@ from tests.acceptance.processes import wait_until
 from tests.acceptance.project import QUICK, Project
 from tests.clusters import Cluster
 from tests.faults.at_work import gate, started, unlink
-from tests.faults.networks import THERE, Network
+from tests.faults.networks import LET_GO, THERE, Network
 from tests.faults.test_dask import LEASE, SETTINGS, attempts, ends_well, half_way, held, restarted
 from tests.faults.test_kills import FLOW, working_project
 
@@ -52,7 +52,7 @@ def project(new_project: Callable[..., Project], cluster: Cluster) -> Project:
 
 
 def add_machine(cluster: Cluster, network: Network, name: str, threads: int = 2) -> subprocess.Popen[bytes]:
-    return cluster.add_worker(threads, before=(*network.there, *FAR, f'hostname {name} && exec "$0" "$@"'))
+    return cluster.add_worker(threads, before=(*network.there, *FAR, f'{LET_GO} hostname {name} && exec "$0" "$@"'))
 
 
 def test_a_short_cut_costs_nothing(project: Project, cluster: Cluster, network: Network, struck: Counter[str]) -> None:
