@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
-import requests
-from urllib3.exceptions import HTTPError
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from jobs.scrape.sites import Policy
 from jobs.scrape.urls import host_of, normalise
@@ -117,12 +117,12 @@ def get(
     raise Permanent(url, f"more than {REDIRECTS} redirects, the last to {hop}")
 
 
-def _sent(connections: Connections, url: str, headers: dict[str, str]) -> requests.Response:
+def _sent(connections: Connections, url: str, headers: dict[str, str]) -> BaseHTTPResponse:
     try:
         return connections.get(url, headers)
-    except requests.exceptions.InvalidURL as error:
+    except LocationParseError as error:
         raise Permanent(url, str(error)) from error
-    except (requests.RequestException, HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise _transient(url, error) from error
 
 
@@ -131,17 +131,17 @@ def _transient(url: str, error: Exception) -> Transient:
     return Transient(url, f"{late}{type(error).__name__}: {error}")
 
 
-def _drain(response: requests.Response) -> None:
+def _drain(response: BaseHTTPResponse) -> None:
     """Reads a short body that nobody wants: the connection can then be used again."""
     length = _announced(response)
     if length is not None and length <= CHUNK:
         with contextlib.suppress(HTTPError, OSError):
-            response.raw.read(CHUNK, decode_content=False)
+            response.read(CHUNK, decode_content=False)
 
 
-def _target(url: str, response: requests.Response) -> str | None:
+def _target(url: str, response: BaseHTTPResponse) -> str | None:
     """Where a redirect leads."""
-    if response.status_code not in (301, 302, 303, 307, 308) or "location" not in response.headers:
+    if response.status not in (301, 302, 303, 307, 308) or "location" not in response.headers:
         return None
     # http.client reads headers as latin-1; who sends bytes beyond ASCII means UTF-8.
     location = response.headers["location"].encode("latin-1", "replace").decode("utf-8", "replace")
@@ -151,8 +151,8 @@ def _target(url: str, response: requests.Response) -> str | None:
         return location
 
 
-def _check_status(url: str, response: requests.Response, *, conditional: bool) -> None:
-    status = response.status_code
+def _check_status(url: str, response: BaseHTTPResponse, *, conditional: bool) -> None:
+    status = response.status
     if status in (200, 203, 204) or (status == 304 and conditional):
         return
     _drain(response)
@@ -182,13 +182,13 @@ def retry_seconds(header: str | None) -> float:
     return min(max(wanted, 1.0), RETRY_AFTER_CAP)
 
 
-def _answer(url: str, response: requests.Response, limit: int, cut: bool) -> Answer:
+def _answer(url: str, response: BaseHTTPResponse, limit: int, cut: bool) -> Answer:
     headers = response.headers
     content_type = headers.get("content-type", "")
     charset = CHARSET.search(content_type)
     return Answer(
         url=url,
-        status=response.status_code,
+        status=response.status,
         content_type=content_type.partition(";")[0].strip().lower()[:100],
         charset=charset[1].lower() if charset else None,
         etag=_validator(headers.get("etag")),
@@ -201,7 +201,7 @@ def _validator(header: str | None) -> str | None:
     return header if header and VALIDATOR.fullmatch(header) else None
 
 
-def _body(url: str, response: requests.Response, limit: int, cut: bool) -> Iterator[bytes]:
+def _body(url: str, response: BaseHTTPResponse, limit: int, cut: bool) -> Iterator[bytes]:
     announced = _announced(response)
     if announced is not None and announced > limit and not cut:
         raise Permanent(url, f"{announced} bytes announced, {limit} are allowed")
@@ -215,20 +215,20 @@ def _body(url: str, response: requests.Response, limit: int, cut: bool) -> Itera
         raise Permanent(url, f"content-encoding {encoding!r}, which we did not ask for")
 
 
-def _announced(response: requests.Response) -> int | None:
+def _announced(response: BaseHTTPResponse) -> int | None:
     """The length of the body by its head, None for what is no number."""
     length = response.headers.get("content-length", "")
     return int(length) if length.isdecimal() and len(length) < 20 else None
 
 
-def _wire(url: str, response: requests.Response) -> Iterator[bytes]:
+def _wire(url: str, response: BaseHTTPResponse) -> Iterator[bytes]:
     empty = True
     try:
-        for piece in response.raw.stream(CHUNK, decode_content=False):
+        for piece in response.stream(CHUNK, decode_content=False):
             empty = False
             yield piece
     except (HTTPError, OSError, ValueError) as error:  # ValueError: the length of a chunk is negative
         raise _transient(url, error) from error
     # Else a head that was cut off, which nothing else tells, would be a page without a word.
-    if empty and response.status_code in (200, 203) and not response.headers.keys() & FRAMED:
+    if empty and response.status in (200, 203) and not response.headers.keys() & FRAMED:
         raise Transient(url, "closed before its body began, whose length nobody said")
