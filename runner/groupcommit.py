@@ -19,8 +19,9 @@ from runner.workers.port import Executor, Reply
 GROUP = 100
 """How many answers make a group worth a sync of its own, while workers have other work."""
 
-GROUP_AGE = 0.01
-"""Seconds that the first answer of such a group waits at the most."""
+GROUP_AGE = 0.05
+"""Seconds that the first answer of such a group waits at the most. A sync takes its share of the processors, so there
+should not be fifty a second; but what waits for one when the runner is killed is done again."""
 
 AHEAD = 1024
 """How many new job files may be written ahead of their turn."""
@@ -135,5 +136,5 @@ class GroupCommit:
         if engine.entering and (self.enterable() or self._written < min(AHEAD, engine.entering)):
             return 0.0
         if (self._gathered or self._written > self._durable) and self._syncer is not None and not self._syncer.busy:
-            return GROUP_AGE
+            return max(0.0, self._since + GROUP_AGE - time.monotonic())
         return None
