@@ -11,6 +11,7 @@ its tickets.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import select
@@ -263,6 +264,7 @@ def _serve(control: socket.socket, work: Callable[[int, int, bytes, int], None],
                 continue
             if steady() >= until:
                 os._exit(0)
+            gc.freeze()  # what has been imported stays: no worker need look through it for garbage again and again
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)

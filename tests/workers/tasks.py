@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -176,6 +177,12 @@ class Echo(Task):
 
     def run(self) -> str:
         return self.text[: 1 << 19]
+
+
+@dataclass
+class Frozen(Task):
+    def run(self) -> int:
+        return gc.get_freeze_count()
 
 
 @dataclass

@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runner import Task
 from runner.workers.child import Done, Work
 from runner.workers.forkserver import ForkServer
 from runner.workers.frames import Frames, frame
 from runner.workers.tickets import Tickets
 from tests.workers.support import Yard, alive, wait_for
-from tests.workers.tasks import Noop
+from tests.workers.tasks import Frozen, Noop
 
 
 class Line:
@@ -32,9 +33,9 @@ class Line:
             self.pid = server.fork((theirs.fileno(), self.tickets.fileno()), settings)
         self.frames = Frames(self.socket.fileno())
 
-    def ask(self, yard: Yard, number: int) -> int:
+    def ask(self, yard: Yard, task: Task) -> int:
         """Have it do a job, and answer."""
-        self.socket.sendall(frame(msgspec.json.encode(Work([yard.order(Noop(number))]))))
+        self.socket.sendall(frame(msgspec.json.encode(Work([yard.order(task)]))))
         self.tickets.book()
         self.tickets.give()
         found: list[bytes] = []
@@ -64,10 +65,16 @@ def server(yard: Yard) -> Iterator[ForkServer]:
 
 def test_a_worker_works_and_ends_with_its_stream(yard: Yard, server: ForkServer, settings: str) -> None:
     line = Line(server, settings)
-    assert [line.ask(yard, number) for number in (1, 2)] == [1, 2]
+    assert [line.ask(yard, Noop(number)) for number in (1, 2)] == [1, 2]
     line.close()
     assert server.status(line.pid, timeout=10) == 0
     assert not alive(line.pid)
+
+
+def test_what_was_imported_is_not_looked_through_for_garbage(yard: Yard, server: ForkServer, settings: str) -> None:
+    line = Line(server, settings)
+    assert line.ask(yard, Frozen()) > 10_000
+    line.close()
 
 
 def test_a_death_is_told_with_its_cause(server: ForkServer, settings: str) -> None:
@@ -109,12 +116,12 @@ def test_neither_it_nor_its_workers_heed_what_a_terminal_or_systemd_sends(
     yard: Yard, server: ForkServer, settings: str, signum: signal.Signals
 ) -> None:
     line = Line(server, settings)
-    assert line.ask(yard, 1) == 1
+    assert line.ask(yard, Noop(1)) == 1
     for _ in range(3):
         os.kill(server._process.pid, signum)
         os.kill(line.pid, signum)
-    assert line.ask(yard, 2) == 2
-    assert Line(server, settings).ask(yard, 3) == 3
+    assert line.ask(yard, Noop(2)) == 2
+    assert Line(server, settings).ask(yard, Noop(3)) == 3
 
 
 def test_it_has_a_session_of_its_own_and_each_worker_a_group(server: ForkServer, settings: str) -> None:
@@ -143,7 +150,7 @@ def test_a_program_that_has_very_many_files_open_can_have_workers_too(yard: Yard
     try:
         server = ForkServer(str(yard.root), ())
         try:
-            assert Line(server, settings).ask(yard, 1) == 1
+            assert Line(server, settings).ask(yard, Noop(1)) == 1
         finally:
             server.close()
     finally:
@@ -156,7 +163,7 @@ def test_a_module_that_cannot_be_preloaded_is_the_job_s_trouble_and_not_the_serv
     Path("broken.py").write_text("raise SystemExit(1)")
     server = ForkServer(str(yard.root), ("broken", "no.such.module", "tests.workers.tasks"))
     try:
-        assert Line(server, settings).ask(yard, 1) == 1
+        assert Line(server, settings).ask(yard, Noop(1)) == 1
     finally:
         server.close()
 
