@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -241,16 +241,18 @@ class FetchPage(Task):
                 first = next(answer.body, b"") if may_be_page(answer.content_type) and answer.status != 204 else b""
                 if answer.status == 204 or not is_page(answer.content_type, first):
                     return self._absent(f"no page: status {answer.status}, content type {answer.content_type!r}", last)
-                sha256 = _written(chain((first,), answer.body), self.output_filepath)
+                with self.output_filepath.open("wb") as file:
+                    file.writelines(chain((first,), answer.body))
         except Gone as error:
             return self._absent(str(error), last, second_night=error.status == 404 and self.standing == "listed")
-        same = last is not None and (next(iter(last.outputs.values())) or {}).get("sha256") == sha256
         about = {
             "url": answer.url,
             "content_type": answer.content_type,
             "charset": answer.charset,
-            "fetched": last.value["fetched"] if last and same else datetime.now(UTC).isoformat(timespec="seconds"),
+            "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if last and (next(iter(last.outputs.values())) or {}).get("sha256") == _sha256(self.output_filepath):
+            about["fetched"] = last.value["fetched"]
         self.about_filepath.write_text(json.dumps(about) + "\n", encoding="utf-8")
         value = about | {"etag": answer.etag, "last_modified": answer.last_modified}
         return self._noted(value, last.value if last else None)
@@ -319,7 +321,7 @@ class ParsePage(Task):
     def _sidecar_before(self) -> dict[str, Any] | None:
         """What is beside the text that is about to be replaced. `previous()` would not know it in a run that was killed
         just when the new one had come into its place: it is compared with itself then, and stays as it is."""
-        path = self.sidecar_filepath.with_name(f"{file_name(self.url)}.json")  # where it lies, and not where we write
+        path = self.sidecar_filepath.with_name(self.about_filepath.name)  # where it lies, and not where we write
         try:
             found = json.loads(path.read_bytes())
         except (OSError, ValueError):
@@ -349,14 +351,9 @@ def _is_unannounced(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return told and before["text_sha256"] != now["text_sha256"]
 
 
-def _written(pieces: Iterable[bytes], path: Path) -> str:
-    """Writes a file; returns its SHA-256."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
-    return digest.hexdigest()
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _limits(url: str, policy: Policy) -> dict[str, Any]:
