@@ -87,6 +87,8 @@ class Progress:
                 self._settled[move.id[:-17]] += 1
                 if move.record is None:
                     self._fail(move.id, move.why)
+            elif move.step is Step.REQUEUE and move.change is not None and move.change.retry_in is not None:
+                self._fail(move.id, move.why, move.change.retry_in)
 
     def replied(self, reply: Reply) -> None:
         event = reply.event

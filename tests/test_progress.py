@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from runner.core.commands import Move
+from runner.core.commands import Change, Move
 from runner.core.engine import Engine
 from runner.core.events import Failed, Finished, Submitted
-from runner.core.model import Proposal, Status, Step
+from runner.core.model import Attempt, Proposal, Status, Step
 from runner.progress import CTRL_C, FAILURES, KEPT, Progress
 from runner.workers.port import Reply
 
@@ -32,6 +32,19 @@ def test_what_never_ran_is_told_with_the_reason_of_its_move() -> None:
         [Move(ID, Status.PENDING, Status.FAILED, Step.FAIL, why="its class is gone")], 0.0
     )
     assert stream.getvalue() == f"failed: {ID}: its class is gone\n"
+
+
+def test_a_retry_is_told_where_a_worker_died_too() -> None:
+    stream = io.StringIO()
+    died = Attempt(outcome="died", type="WorkerDied", message="its worker was killed by SIGKILL")
+    again = Change(attempt=died, retry_in=2.0)
+    back = [Move(ID, Status.RUNNING, Status.PENDING, Step.REQUEUE, change=again, why=died.message)]
+    Progress("r", stream=stream).moved(back, 0.0)
+    assert stream.getvalue() == f"again in 2.0 s: {ID}: its worker was killed by SIGKILL\n"
+    interrupted = [Move(ID, Status.RUNNING, Status.PENDING, Step.REQUEUE, why="the runner stops")]
+    quiet = io.StringIO()
+    Progress("r", stream=quiet).moved(interrupted, 0.0)
+    assert not quiet.getvalue()
 
 
 def test_escape_codes_in_an_error_are_shown_and_not_obeyed() -> None:
