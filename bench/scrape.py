@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from compileall import compile_dir
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from filecmp import cmpfiles
@@ -71,6 +72,7 @@ class Contest:
             made = len(os.listdir(out / "text"))
         else:
             make_scraping_project(scene.project, [scene.table])
+            compile_dir(scene.project / "jobs", quiet=1)  # as they are on the other side, since their first use
             spent = scene.run("--durability", name, watch=watch).cost
             made = sum(1 for _ in scene.project.glob("data/*/text/*.txt"))
         if made < len(scene.paths) * SOME_TEXT:
