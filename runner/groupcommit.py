@@ -19,9 +19,8 @@ from runner.workers.port import Executor, Reply
 GROUP = 100
 """How many answers make a group worth a sync of its own, while workers have other work."""
 
-GROUP_AGE = 0.05
-"""Seconds that the first answer of such a group waits at the most. A sync takes its share of the processors, so there
-should not be fifty a second; but what waits for one when the runner is killed is done again."""
+GROUP_AGE = 0.01
+"""Seconds that the first answer of such a group waits at the most."""
 
 AHEAD = 1024
 """How many new job files may be written ahead of their turn."""
