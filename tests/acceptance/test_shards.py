@@ -427,8 +427,10 @@ def test_more_shards(new_crawl: Callable[[int], Crawl], sites: Sites, seed: int,
         crawl = new_crawl(4)
         for shard in before:
             for file in sorted((shard.state / "done").iterdir()):
-                params = json.loads(file.read_bytes())["params"]
-                there = crawl.shards[shard_of(params.get("url") or params["source"])].state / "done"
+                if file.name.startswith("Handover-"):  # else a shard to which the same links go as before hears of none
+                    file.unlink()
+                    continue
+                there = crawl.shards[shard_of(json.loads(file.read_bytes())["params"]["url"])].state / "done"
                 there.mkdir(exist_ok=True)
                 file.rename(there / file.name)
             for file in sorted((shard.state / "runs").iterdir()):  # they name jobs that are elsewhere now
