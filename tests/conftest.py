@@ -30,11 +30,6 @@ NEEDS: dict[str, Callable[[], bool]] = {
 }
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For each processor two: nearly half of what tests take is waiting, for leases, rates, retries and deaths."""
-    return 2 * len(os.sched_getaffinity(0))
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty project, and the working directory; what rigs in it hold open is closed with the test."""
